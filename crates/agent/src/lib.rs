@@ -1,0 +1,1 @@
+//! The agent: one loop, prompt assembly, policy and the tool seam.

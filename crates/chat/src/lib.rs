@@ -1,0 +1,1 @@
+//! How a model family talks: templates, tool-call dialects and reasoning.

@@ -1,0 +1,1 @@
+//! The client half: catalog, discovery, limits and the streaming model client.

@@ -1,0 +1,1 @@
+//! The configuration file: types, JSON5 loading and comment-keeping edits.

@@ -1,0 +1,1 @@
+//! The inference engine: formats, tokenizers, scheduler and model runner.

@@ -1,0 +1,1 @@
+//! The OpenAI-compatible wire types of both directions, and the SSE codec.

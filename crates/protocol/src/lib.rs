@@ -1,0 +1,1 @@
+//! The agent's operations in, events out, and transcript items.

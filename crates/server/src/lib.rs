@@ -1,0 +1,1 @@
+//! The OpenAI-compatible server: router, request validation and the backend seam.

@@ -1,0 +1,1 @@
+//! Sessions, memory and undo in SQLite.
