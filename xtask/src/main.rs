@@ -1,1 +1,42 @@
-fn main() {}
+//! The project's own chores, started as `cargo xtask NAME`.
+//!
+//! It depends on none of the project's crates, so that [`tidy`] builds in seconds: a chore that
+//! needs a crate is an example, a bench or a hidden command of that crate, and is started from here.
+
+mod docs;
+mod tidy;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+usage: cargo xtask CHORE
+
+chores:
+  tidy          crate edges, function length, where `unsafe` stands, line budgets
+  docs [--check]  write (or check) the documents that are generated from the code
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        ["tidy"] => tidy::run(),
+        ["docs"] => docs::run(false),
+        ["docs", "--check"] => docs::run(true),
+        [] | ["help" | "-h" | "--help"] => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        other => {
+            eprintln!("xtask: no chore `{}`\n\n{HELP}", other.join(" "));
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
