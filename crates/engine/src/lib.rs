@@ -1,1 +1,4 @@
 //! The inference engine: formats, tokenizers, scheduler and model runner.
+
+pub mod formats;
+pub mod tokenizer;
