@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use crate::is_false;
 use crate::{
-    ApprovalId, ApproveMode, Call, Provenance, QuestionId, ResultStatus, Right, SessionId,
-    Thinking, TurnId, Usage,
+    ApprovalId, ApproveMode, Call, Provenance, QuestionId, ResultStatus, Right, SessionId, Thinking, TurnId,
+    Usage,
 };
 
 /// An event with where and when it happened.
@@ -98,6 +98,11 @@ pub enum Event {
         why: Vec<String>,
         /// What exactly would be allowed.
         rights: Vec<Right>,
+        /// What [`Decision::Session`](crate::Decision::Session) would allow, in words.
+        session: String,
+        /// What would change in a file, as a unified diff.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        diff: Option<String>,
         /// Seconds until it counts as denied.
         timeout: u64,
     },

@@ -47,6 +47,12 @@ pub enum Item {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         attachments: Vec<Attachment>,
     },
+    /// A message that the agent itself put in the user's place, to have an empty or cut answer
+    /// continued. Shown to nobody.
+    Nudge {
+        /// What the model reads.
+        text: String,
+    },
     /// One answer of the model, whole or cut.
     Assistant {
         /// The visible text.
@@ -263,10 +269,7 @@ impl Taint {
     /// What is in either.
     #[must_use]
     pub fn union(self, other: Self) -> Self {
-        Self {
-            untrusted: self.untrusted || other.untrusted,
-            private: self.private || other.private,
-        }
+        Self { untrusted: self.untrusted || other.untrusted, private: self.private || other.private }
     }
 }
 

@@ -15,13 +15,12 @@ mod item;
 mod op;
 
 pub use event::{
-    Budget, Envelope, Event, FailureKind, Level, Listing, ModelRow, Outcome, SessionRow, Status,
-    ToolRow,
+    Budget, Envelope, Event, FailureKind, Level, Listing, ModelRow, Outcome, SessionRow, Status, ToolRow,
 };
 pub use ids::{ApprovalId, IdError, ItemId, QuestionId, SessionId, TurnId};
 pub use item::{
-    Attachment, Call, Compaction, Finish, Image, Item, Provenance, Record, ResultStatus, Right,
-    Shortened, Taint, Usage,
+    Attachment, Call, Compaction, Finish, Image, Item, Provenance, Record, ResultStatus, Right, Shortened,
+    Taint, Usage,
 };
 pub use op::{ApproveMode, Decision, ListWhat, Op, Thinking, UnknownName};
 

@@ -120,11 +120,7 @@ pub struct UnknownName {
 
 impl fmt::Display for UnknownName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            what,
-            expected,
-            got,
-        } = self;
+        let Self { what, expected, got } = self;
         write!(f, "{what}: expected one of {expected}, got {got:?}")
     }
 }

@@ -35,95 +35,39 @@ const PROVENANCE: &str =
 
 #[test]
 fn ops() {
-    let message = |images, attachments| Op::UserMessage {
-        text: "hi".into(),
-        images,
-        attachments,
-    };
-    holds(
-        message(vec![], vec![]),
-        r#"{"op":"user_message","text":"hi"}"#,
-    );
+    let message = |images, attachments| Op::UserMessage { text: "hi".into(), images, attachments };
+    holds(message(vec![], vec![]), r#"{"op":"user_message","text":"hi"}"#);
     holds(
         message(
-            vec![Image {
-                media_type: "image/png".into(),
-                data: "AA==".into(),
-                name: "a.png".into(),
-            }],
-            vec![Attachment {
-                name: "stdin".into(),
-                text: "x".into(),
-            }],
+            vec![Image { media_type: "image/png".into(), data: "AA==".into(), name: "a.png".into() }],
+            vec![Attachment { name: "stdin".into(), text: "x".into() }],
         ),
         r#"{"op":"user_message","text":"hi","images":[{"media_type":"image/png","data":"AA==","name":"a.png"}],"attachments":[{"name":"stdin","text":"x"}]}"#,
     );
-    holds(
-        Op::Steer { text: "no".into() },
-        r#"{"op":"steer","text":"no"}"#,
-    );
+    holds(Op::Steer { text: "no".into() }, r#"{"op":"steer","text":"no"}"#);
     holds(Op::Stop, r#"{"op":"stop"}"#);
     let approve = |decision| Op::Approve { id: id(), decision };
+    holds(approve(Decision::Once), &format!(r#"{{"op":"approve","id":"{ID}","decision":"once"}}"#));
+    holds(approve(Decision::Session), &format!(r#"{{"op":"approve","id":"{ID}","decision":"session"}}"#));
+    holds(approve(Decision::Deny), &format!(r#"{{"op":"approve","id":"{ID}","decision":"deny"}}"#));
     holds(
-        approve(Decision::Once),
-        &format!(r#"{{"op":"approve","id":"{ID}","decision":"once"}}"#),
-    );
-    holds(
-        approve(Decision::Session),
-        &format!(r#"{{"op":"approve","id":"{ID}","decision":"session"}}"#),
-    );
-    holds(
-        approve(Decision::Deny),
-        &format!(r#"{{"op":"approve","id":"{ID}","decision":"deny"}}"#),
-    );
-    holds(
-        Op::Answer {
-            id: id(),
-            text: "yes".into(),
-        },
+        Op::Answer { id: id(), text: "yes".into() },
         &format!(r#"{{"op":"answer","id":"{ID}","text":"yes"}}"#),
     );
     holds(Op::Compact, r#"{"op":"compact"}"#);
-    holds(
-        Op::SetModel {
-            model: "a/b".into(),
-        },
-        r#"{"op":"set_model","model":"a/b"}"#,
-    );
-    holds(
-        Op::SetThinking {
-            level: Thinking::Off,
-        },
-        r#"{"op":"set_thinking","level":"off"}"#,
-    );
-    holds(
-        Op::SetApprove {
-            mode: ApproveMode::Edits,
-        },
-        r#"{"op":"set_approve","mode":"edits"}"#,
-    );
+    holds(Op::SetModel { model: "a/b".into() }, r#"{"op":"set_model","model":"a/b"}"#);
+    holds(Op::SetThinking { level: Thinking::Off }, r#"{"op":"set_thinking","level":"off"}"#);
+    holds(Op::SetApprove { mode: ApproveMode::Edits }, r#"{"op":"set_approve","mode":"edits"}"#);
     holds(Op::New, r#"{"op":"new"}"#);
     holds(Op::Undo { turn: None }, r#"{"op":"undo"}"#);
-    holds(
-        Op::List {
-            what: ListWhat::Models,
-            refresh: false,
-        },
-        r#"{"op":"list","what":"models"}"#,
-    );
+    holds(Op::List { what: ListWhat::Models, refresh: false }, r#"{"op":"list","what":"models"}"#);
     holds(Op::Status, r#"{"op":"status"}"#);
     holds(Op::Shutdown, r#"{"op":"shutdown"}"#);
 }
 
 #[test]
 fn envelope_is_flat() {
-    let envelope = |turn, event| Envelope {
-        session: id(),
-        turn,
-        seq: 3,
-        time: 1_764_000_000_000,
-        event,
-    };
+    let envelope = |turn, event| Envelope { session: id(), turn, seq: 3, time: 1_764_000_000_000, event };
     holds(
         envelope(Some(id()), Event::TextDelta { text: "Hel".into() }),
         &format!(
@@ -139,35 +83,20 @@ fn envelope_is_flat() {
 #[test]
 fn events() {
     holds(
-        Event::SessionOpened {
-            model: "a/b".into(),
-            items: 0,
-        },
+        Event::SessionOpened { model: "a/b".into(), items: 0 },
         r#"{"type":"session_opened","model":"a/b","items":0}"#,
     );
     holds(
-        Event::TurnStarted {
-            provenance: provenance(),
-        },
+        Event::TurnStarted { provenance: provenance() },
         &format!(r#"{{"type":"turn_started","provenance":{PROVENANCE}}}"#),
     );
+    holds(Event::ReasoningDelta { text: "h".into() }, r#"{"type":"reasoning_delta","text":"h"}"#);
     holds(
-        Event::ReasoningDelta { text: "h".into() },
-        r#"{"type":"reasoning_delta","text":"h"}"#,
-    );
-    holds(
-        Event::ToolCallStarted {
-            id: "c1".into(),
-            name: "read".into(),
-            args: json!({"path": "a"}),
-        },
+        Event::ToolCallStarted { id: "c1".into(), name: "read".into(), args: json!({"path": "a"}) },
         r#"{"type":"tool_call_started","id":"c1","name":"read","args":{"path":"a"}}"#,
     );
     holds(
-        Event::ToolOutput {
-            id: "c1".into(),
-            text: "x".into(),
-        },
+        Event::ToolOutput { id: "c1".into(), text: "x".into() },
         r#"{"type":"tool_output","id":"c1","text":"x"}"#,
     );
     holds(
@@ -184,49 +113,30 @@ fn events() {
     holds(
         Event::ApprovalRequested {
             id: id(),
-            call: Call {
-                id: "c1".into(),
-                name: "write".into(),
-                arguments: "{}".into(),
-                raw: None,
-            },
+            call: Call { id: "c1".into(), name: "write".into(), arguments: "{}".into(), raw: None },
             why: vec!["writes ask".into()],
-            rights: vec![Right::Write {
-                path: "/w/a".into(),
-            }],
+            rights: vec![Right::Write { path: "/w/a".into() }],
+            session: "all writes".into(),
+            diff: None,
             timeout: 300,
         },
         &format!(
-            r#"{{"type":"approval_requested","id":"{ID}","call":{{"id":"c1","name":"write","arguments":"{{}}"}},"why":["writes ask"],"rights":[{{"right":"write","path":"/w/a"}}],"timeout":300}}"#
+            r#"{{"type":"approval_requested","id":"{ID}","call":{{"id":"c1","name":"write","arguments":"{{}}"}},"why":["writes ask"],"rights":[{{"right":"write","path":"/w/a"}}],"session":"all writes","timeout":300}}"#
         ),
     );
     holds(
-        Event::ApprovalResolved {
-            id: id(),
-            allowed: true,
-            why: "once".into(),
-        },
+        Event::ApprovalResolved { id: id(), allowed: true, why: "once".into() },
         &format!(r#"{{"type":"approval_resolved","id":"{ID}","allowed":true,"why":"once"}}"#),
     );
     holds(
-        Event::Question {
-            id: id(),
-            text: "Trust?".into(),
-            options: vec!["yes".into()],
-        },
+        Event::Question { id: id(), text: "Trust?".into(), options: vec!["yes".into()] },
         &format!(r#"{{"type":"question","id":"{ID}","text":"Trust?","options":["yes"]}}"#),
     );
     holds(
-        Event::Notice {
-            level: Level::Warn,
-            text: "w".into(),
-        },
+        Event::Notice { level: Level::Warn, text: "w".into() },
         r#"{"type":"notice","level":"warn","text":"w"}"#,
     );
-    holds(
-        Event::Waiting { seconds: 42 },
-        r#"{"type":"waiting","seconds":42}"#,
-    );
+    holds(Event::Waiting { seconds: 42 }, r#"{"type":"waiting","seconds":42}"#);
     holds(
         Event::Usage(Usage {
             prompt: 5,
@@ -238,19 +148,11 @@ fn events() {
         r#"{"type":"usage","prompt":5,"cached":4,"completion":2,"cost":0.5}"#,
     );
     holds(
-        Event::ContextMeter {
-            used: 5,
-            window: 9,
-            exact: true,
-        },
+        Event::ContextMeter { used: 5, window: 9, exact: true },
         r#"{"type":"context_meter","used":5,"window":9,"exact":true}"#,
     );
     holds(
-        Event::Compacted {
-            before: 9,
-            after: 3,
-            how: "summary".into(),
-        },
+        Event::Compacted { before: 9, after: 3, how: "summary".into() },
         r#"{"type":"compacted","before":9,"after":3,"how":"summary"}"#,
     );
     holds(
@@ -261,13 +163,7 @@ fn events() {
         }])),
         r#"{"type":"listed","what":"tools","rows":[{"name":"ls","description":"List","read_only":true}]}"#,
     );
-    holds(
-        Event::Undone {
-            files: vec!["a".into()],
-            kept: vec![],
-        },
-        r#"{"type":"undone","files":["a"]}"#,
-    );
+    holds(Event::Undone { files: vec!["a".into()], kept: vec![] }, r#"{"type":"undone","files":["a"]}"#);
 }
 
 #[test]
@@ -285,60 +181,31 @@ fn outcomes() {
     };
     holds(finished(Outcome::Done), &text(r#"{"outcome":"done"}"#));
     holds(
-        finished(Outcome::Failed {
-            kind: FailureKind::ContextOverflow,
-            message: "x".into(),
-        }),
+        finished(Outcome::Failed { kind: FailureKind::ContextOverflow, message: "x".into() }),
         &text(r#"{"outcome":"failed","kind":"context_overflow","message":"x"}"#),
     );
+    holds(finished(Outcome::Cut { message: "x".into() }), &text(r#"{"outcome":"cut","message":"x"}"#));
+    holds(finished(Outcome::Stopped), &text(r#"{"outcome":"stopped"}"#));
     holds(
-        finished(Outcome::Cut {
-            message: "x".into(),
-        }),
-        &text(r#"{"outcome":"cut","message":"x"}"#),
-    );
-    holds(
-        finished(Outcome::Stopped),
-        &text(r#"{"outcome":"stopped"}"#),
-    );
-    holds(
-        finished(Outcome::Budget {
-            budget: Budget::Steps,
-            message: "x".into(),
-        }),
+        finished(Outcome::Budget { budget: Budget::Steps, message: "x".into() }),
         &text(r#"{"outcome":"budget","budget":"steps","message":"x"}"#),
     );
     holds(
-        finished(Outcome::Refused {
-            message: "x".into(),
-        }),
+        finished(Outcome::Refused { message: "x".into() }),
         &text(r#"{"outcome":"refused","message":"x"}"#),
     );
 }
 
 #[test]
 fn records() {
-    let record = |item| Record {
-        id: id(),
-        turn: id(),
-        time: 7,
-        item,
-    };
+    let record = |item| Record { id: id(), turn: id(), time: 7, item };
     let text = |rest: &str| format!(r#"{{"id":"{ID}","turn":"{ID}","time":7,{rest}}}"#);
     holds(
-        record(Item::Prefix {
-            system: "s".into(),
-            tools: "[]".into(),
-        }),
+        record(Item::Prefix { system: "s".into(), tools: "[]".into() }),
         &text(r#""kind":"prefix","system":"s","tools":"[]""#),
     );
     holds(
-        record(Item::User {
-            text: "hi".into(),
-            context: "c".into(),
-            images: vec![],
-            attachments: vec![],
-        }),
+        record(Item::User { text: "hi".into(), context: "c".into(), images: vec![], attachments: vec![] }),
         &text(r#""kind":"user","text":"hi","context":"c""#),
     );
     holds(
@@ -360,10 +227,7 @@ fn records() {
             r#""kind":"assistant","reasoning":"hm","resend_reasoning":true,"calls":[{{"id":"c1","name":"ls","arguments":"{{}}","raw":"{{"}}],"finish":"tool_calls","provenance":{PROVENANCE}"#
         )),
     );
-    holds(
-        record(Item::CallStarted { call: "c1".into() }),
-        &text(r#""kind":"call_started","call":"c1""#),
-    );
+    holds(record(Item::CallStarted { call: "c1".into() }), &text(r#""kind":"call_started","call":"c1""#));
     holds(
         record(Item::ToolResult {
             call: "c1".into(),
@@ -372,10 +236,7 @@ fn records() {
             note: String::new(),
             status: ResultStatus::Interrupted,
             diff: None,
-            taint: Taint {
-                private: true,
-                untrusted: false,
-            },
+            taint: Taint { private: true, untrusted: false },
             millis: 4,
         }),
         &text(
@@ -384,10 +245,7 @@ fn records() {
     );
     holds(
         record(Item::Compaction(Compaction {
-            shortened: vec![Shortened {
-                item: id(),
-                content: "s".into(),
-            }],
+            shortened: vec![Shortened { item: id(), content: "s".into() }],
             summary: Some("sum".into()),
             keep_from: Some(id()),
             before: 9,
@@ -397,57 +255,32 @@ fn records() {
             r#""kind":"compaction","shortened":[{{"item":"{ID}","content":"s"}}],"summary":"sum","keep_from":"{ID}","before":9,"after":3"#
         )),
     );
+    holds(record(Item::Nudge { text: "go on".into() }), &text(r#""kind":"nudge","text":"go on""#));
     holds(
-        record(Item::Interrupted {
-            reason: "stopped".into(),
-        }),
+        record(Item::Interrupted { reason: "stopped".into() }),
         &text(r#""kind":"interrupted","reason":"stopped""#),
     );
 }
 
 #[test]
 fn rights() {
+    holds(Right::Read { path: "/a".into() }, r#"{"right":"read","path":"/a"}"#);
     holds(
-        Right::Read { path: "/a".into() },
-        r#"{"right":"read","path":"/a"}"#,
-    );
-    holds(
-        Right::Exec {
-            command: "ls".into(),
-            cwd: "/w".into(),
-            sandboxed: true,
-            network: false,
-        },
+        Right::Exec { command: "ls".into(), cwd: "/w".into(), sandboxed: true, network: false },
         r#"{"right":"exec","command":"ls","cwd":"/w","sandboxed":true,"network":false}"#,
     );
-    holds(
-        Right::Net { host: "h".into() },
-        r#"{"right":"net","host":"h"}"#,
-    );
+    holds(Right::Net { host: "h".into() }, r#"{"right":"net","host":"h"}"#);
     holds(Right::Remember, r#"{"right":"remember"}"#);
-    holds(
-        Right::Use { tool: "x".into() },
-        r#"{"right":"use","tool":"x"}"#,
-    );
+    holds(Right::Use { tool: "x".into() }, r#"{"right":"use","tool":"x"}"#);
 }
 
 #[test]
 fn names_and_their_errors() {
-    for level in [
-        Thinking::Off,
-        Thinking::Low,
-        Thinking::Medium,
-        Thinking::High,
-    ] {
+    for level in [Thinking::Off, Thinking::Low, Thinking::Medium, Thinking::High] {
         assert_eq!(level.as_str().parse::<Thinking>().unwrap(), level);
         assert_eq!(serde_json::to_value(level).unwrap(), json!(level.as_str()));
     }
-    for mode in [
-        ApproveMode::None,
-        ApproveMode::Ask,
-        ApproveMode::Edits,
-        ApproveMode::All,
-    ] {
+    for mode in [ApproveMode::None, ApproveMode::Ask, ApproveMode::Edits, ApproveMode::All] {
         assert_eq!(mode.as_str().parse::<ApproveMode>().unwrap(), mode);
         assert_eq!(serde_json::to_value(mode).unwrap(), json!(mode.as_str()));
     }
