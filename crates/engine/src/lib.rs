@@ -1,4 +1,6 @@
 //! The inference engine: formats, tokenizers, scheduler and model runner.
 
+pub mod block;
 pub mod formats;
+pub mod scheduler;
 pub mod tokenizer;
