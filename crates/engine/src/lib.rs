@@ -2,5 +2,6 @@
 
 pub mod block;
 pub mod formats;
+pub mod sampler;
 pub mod scheduler;
 pub mod tokenizer;

@@ -1,0 +1,274 @@
+//! From a row of logits to a token.
+//!
+//! [`SamplingParams`] says how, [`Sampler`] holds one sequence's state and does it. The order is vLLM's:
+//! grammar mask, (raw log-probabilities are taken here), allowed ids, bad words, minimum length, bias,
+//! penalties; then greedy choice, or temperature, min-p, top-k, top-p and a draw. A draw depends on the
+//! seed and the token's index alone, so that neither batching nor preemption changes it.
+
+mod params;
+mod stop;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use params::{ParamError, SamplingParams};
+pub use stop::StopText;
+
+/// A token with its log-probability before any processing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Candidate {
+    /// Token id.
+    pub token: u32,
+    /// Natural logarithm of its probability; `-inf` when a mask excludes it.
+    pub logprob: f32,
+    /// 1 for the likeliest token. Tokens of equal probability share the rank of the last among them.
+    pub rank: u32,
+}
+
+/// Log-probabilities at one position.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Logprobs {
+    /// The token that stands there.
+    pub chosen: Candidate,
+    /// The likeliest tokens, best first; as many as were asked for.
+    pub top: Vec<Candidate>,
+}
+
+/// A token and what was asked about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sampled {
+    /// Token id.
+    pub token: u32,
+    /// Present if log-probabilities were asked for.
+    pub logprobs: Option<Logprobs>,
+}
+
+/// One bit per token id, least significant first, as a grammar computes it: 1 allows the token.
+pub type TokenMask = [u32];
+
+/// The state of one sequence's sampling.
+#[derive(Clone, Debug)]
+pub struct Sampler {
+    params: SamplingParams,
+    prompt: BTreeSet<u32>,
+    counts: BTreeMap<u32, u32>,
+    output: Vec<u32>,
+    bad_words: Vec<Vec<u32>>,
+    ends: Vec<u32>,
+    key: u64,
+}
+
+impl Sampler {
+    /// A sampler for a sequence after `prompt`. `bad_words` are the token sequences of the parameter of
+    /// that name, `ends` the ids that are masked below the minimum length, and `key` the random key.
+    #[must_use]
+    pub fn new(
+        params: SamplingParams,
+        prompt: &[u32],
+        bad_words: Vec<Vec<u32>>,
+        ends: Vec<u32>,
+        key: u64,
+    ) -> Self {
+        let penalised = params.repetition_penalty != 1.0;
+        Self {
+            prompt: if penalised { prompt.iter().copied().collect() } else { BTreeSet::new() },
+            counts: BTreeMap::new(),
+            output: Vec::new(),
+            bad_words,
+            ends,
+            key,
+            params,
+        }
+    }
+
+    /// Tokens accepted so far.
+    #[must_use]
+    pub fn output(&self) -> &[u32] {
+        &self.output
+    }
+
+    /// Chooses the next token; `logits` has one value per token of the vocabulary and is used up.
+    #[must_use]
+    pub fn sample(&self, logits: &mut [f32], mask: Option<&TokenMask>) -> Sampled {
+        if let Some(mask) = mask {
+            for (i, logit) in logits.iter_mut().enumerate() {
+                if mask.get(i / 32).is_none_or(|word| word >> (i % 32) & 1 == 0) {
+                    *logit = f32::NEG_INFINITY;
+                }
+            }
+        }
+        let Some(count) = self.params.logprobs else {
+            self.process(logits);
+            return Sampled { token: self.choose(logits), logprobs: None };
+        };
+        let raw = logits.to_vec();
+        self.process(logits);
+        let token = self.choose(logits);
+        Sampled { token, logprobs: Some(logprobs(&raw, token, count as usize)) }
+    }
+
+    /// Takes a token into the output: a sampled one or one that a grammar forced.
+    pub fn accept(&mut self, token: u32) {
+        *self.counts.entry(token).or_insert(0) += 1;
+        self.output.push(token);
+    }
+
+    fn process(&self, logits: &mut [f32]) {
+        let p = &self.params;
+        if let Some(allowed) = &p.allowed_token_ids {
+            let kept: Vec<_> =
+                allowed.iter().filter_map(|&id| Some((id, *logits.get(id as usize)?))).collect();
+            logits.fill(f32::NEG_INFINITY);
+            kept.into_iter().for_each(|(id, logit)| logits[id as usize] = logit);
+        }
+        for word in &self.bad_words {
+            if let Some((last, head)) = word.split_last()
+                && self.output.ends_with(head)
+            {
+                set(logits, *last, f32::NEG_INFINITY);
+            }
+        }
+        if self.output.len() < p.min_tokens {
+            self.ends.iter().for_each(|&id| set(logits, id, f32::NEG_INFINITY));
+        }
+        for &(id, bias) in &p.logit_bias {
+            if let Some(logit) = logits.get_mut(id as usize) {
+                *logit += bias;
+            }
+        }
+        self.penalise(logits);
+    }
+
+    /// Repetition counts prompt and output, presence and frequency count the output alone.
+    fn penalise(&self, logits: &mut [f32]) {
+        let p = &self.params;
+        if p.repetition_penalty != 1.0 {
+            let fresh = self.counts.keys().filter(|id| !self.prompt.contains(id));
+            for &id in self.prompt.iter().chain(fresh) {
+                if let Some(logit) = logits.get_mut(id as usize) {
+                    *logit = if *logit > 0.0 {
+                        *logit / p.repetition_penalty
+                    } else {
+                        *logit * p.repetition_penalty
+                    };
+                }
+            }
+        }
+        if p.presence_penalty != 0.0 || p.frequency_penalty != 0.0 {
+            for (&id, &count) in &self.counts {
+                if let Some(logit) = logits.get_mut(id as usize) {
+                    *logit -= p.frequency_penalty * count as f32 + p.presence_penalty;
+                }
+            }
+        }
+    }
+
+    fn choose(&self, logits: &mut [f32]) -> u32 {
+        if self.params.is_greedy() {
+            return argmax(logits);
+        }
+        let draw = uniform(self.key, self.output.len() as u64);
+        draw_token(&self.params, logits, draw)
+    }
+}
+
+fn set(logits: &mut [f32], id: u32, value: f32) {
+    if let Some(logit) = logits.get_mut(id as usize) {
+        *logit = value;
+    }
+}
+
+/// The first index of the largest value.
+#[must_use]
+pub fn argmax(values: &[f32]) -> u32 {
+    let best = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    values.iter().position(|v| *v == best).unwrap_or(0) as u32
+}
+
+/// Temperature, min-p, top-k and top-p, then inversion of the cumulative distribution at `draw`.
+fn draw_token(params: &SamplingParams, logits: &mut [f32], draw: f64) -> u32 {
+    let scale = 1.0 / params.temperature;
+    logits.iter_mut().for_each(|l| *l *= scale);
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    if max == f32::NEG_INFINITY {
+        return argmax(logits);
+    }
+    let mut floor = if params.min_p > 0.0 { max + params.min_p.ln() } else { f32::NEG_INFINITY };
+    let top_k = params.top_k as usize;
+    if top_k > 0 && top_k < logits.len() {
+        let mut sorted = logits.to_vec();
+        let (_, kth, _) = sorted.select_nth_unstable_by(top_k - 1, |a, b| b.total_cmp(a));
+        floor = floor.max(*kth);
+    }
+    let weight = |l: f32| f64::from((l - max).exp());
+    let mut kept: Vec<(u32, f64)> = logits
+        .iter()
+        .enumerate()
+        .filter(|(_, l)| **l >= floor && **l > f32::NEG_INFINITY)
+        .map(|(i, l)| (i as u32, weight(*l)))
+        .collect();
+    let mut total: f64 = kept.iter().map(|(_, w)| w).sum();
+    if params.top_p < 1.0 {
+        // What is below this cut adds up to less than 1 - p of the whole, so top-p drops it anyhow; only
+        // the rest has to be sorted.
+        let target = f64::from(params.top_p) * total;
+        let cut = (total - target) / kept.len() as f64;
+        kept.retain(|(_, w)| *w >= cut);
+        kept.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        let mut mass = 0.0;
+        let enough = kept.iter().position(|(_, w)| {
+            mass += w;
+            mass >= target
+        });
+        kept.truncate(enough.map_or(kept.len(), |i| i + 1));
+        total = kept.iter().map(|(_, w)| w).sum();
+    }
+    let mut rest = draw * total;
+    for (id, w) in &kept {
+        rest -= w;
+        if rest < 0.0 {
+            return *id;
+        }
+    }
+    kept.last().map_or(0, |(id, _)| *id)
+}
+
+/// Log-probabilities of `chosen` and of the `top` likeliest tokens under raw logits.
+#[must_use]
+pub fn logprobs(logits: &[f32], chosen: u32, top: usize) -> Logprobs {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|l| f64::from((l - max).exp())).sum();
+    let log_sum = f64::from(max) + sum.ln();
+    let candidate = |token: u32| {
+        let logit = logits.get(token as usize).copied().unwrap_or(f32::NEG_INFINITY);
+        Candidate {
+            token,
+            logprob: (f64::from(logit) - log_sum) as f32,
+            rank: logits.iter().filter(|l| **l >= logit).count() as u32,
+        }
+    };
+    let top = top.min(logits.len());
+    let mut order: Vec<u32> = (0..logits.len() as u32).collect();
+    let better = |a: &u32, b: &u32| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b));
+    if top > 0 && top < order.len() {
+        order.select_nth_unstable_by(top - 1, better);
+    }
+    order.truncate(top);
+    order.sort_by(better);
+    Logprobs { chosen: candidate(chosen), top: order.into_iter().map(candidate).collect() }
+}
+
+/// A 64-bit mix (the finaliser of SplitMix64, Steele et al., 2014).
+#[must_use]
+pub fn mix(value: u64) -> u64 {
+    let mut z = value.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+/// The random number of index `counter` under `key`, in `[0, 1)`.
+fn uniform(key: u64, counter: u64) -> f64 {
+    (mix(mix(key) ^ mix(counter.wrapping_add(1) << 1)) >> 11) as f64 / (1u64 << 53) as f64
+}
