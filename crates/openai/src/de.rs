@@ -54,11 +54,9 @@ struct Int<T>(PhantomData<T>);
 
 impl<T: TryFrom<i128>> Int<T> {
     fn fit<E: de::Error>(n: i128) -> Result<Option<T>, E> {
-        T::try_from(n).map(Some).map_err(|_| {
-            E::custom(format_args!(
-                "Input should be a valid integer, {n} is out of range"
-            ))
-        })
+        T::try_from(n)
+            .map(Some)
+            .map_err(|_| E::custom(format_args!("Input should be a valid integer, {n} is out of range")))
     }
 }
 
@@ -81,17 +79,13 @@ impl<T: TryFrom<i128>> Visitor<'_> for Int<T> {
         if n.fract() == 0.0 && n.abs() < 1e18 {
             Self::fit(n as i128)
         } else {
-            Err(E::custom(
-                "Input should be a valid integer, got a number with a fractional part",
-            ))
+            Err(E::custom("Input should be a valid integer, got a number with a fractional part"))
         }
     }
     fn visit_str<E: de::Error>(self, s: &str) -> Result<Self::Value, E> {
         match s.trim().parse::<i128>() {
             Ok(n) => Self::fit(n),
-            Err(_) => Err(E::custom(
-                "Input should be a valid integer, unable to parse string as an integer",
-            )),
+            Err(_) => Err(E::custom("Input should be a valid integer, unable to parse string as an integer")),
         }
     }
 }
@@ -124,9 +118,7 @@ impl Visitor<'_> for Float {
     fn visit_str<E: de::Error>(self, s: &str) -> Result<Self::Value, E> {
         match s.trim().parse::<f64>() {
             Ok(n) if n.is_finite() => Ok(Some(n)),
-            _ => Err(E::custom(
-                "Input should be a valid number, unable to parse string as a number",
-            )),
+            _ => Err(E::custom("Input should be a valid number, unable to parse string as a number")),
         }
     }
 }
@@ -143,9 +135,7 @@ impl Bool {
         match n {
             0 => Ok(Some(false)),
             1 => Ok(Some(true)),
-            _ => Err(E::custom(
-                "Input should be a valid boolean, unable to interpret input",
-            )),
+            _ => Err(E::custom("Input should be a valid boolean, unable to interpret input")),
         }
     }
 }
@@ -190,9 +180,7 @@ pub fn opt_strings<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Vec<String>
             })
             .collect::<Result<_, _>>()
             .map(Some),
-        _ => Err(de::Error::custom(
-            "Input should be a valid string or a list of strings",
-        )),
+        _ => Err(de::Error::custom("Input should be a valid string or a list of strings")),
     }
 }
 
@@ -207,15 +195,10 @@ pub fn opt_text<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Er
     match Value::deserialize(d)? {
         Value::Null => Ok(None),
         Value::String(s) => Ok(Some(s)),
-        Value::Array(parts) => Ok(Some(
-            parts
-                .iter()
-                .filter_map(|p| p.as_str().or_else(|| p.get("text")?.as_str()))
-                .collect(),
-        )),
-        other => Err(de::Error::custom(format_args!(
-            "expected text, got {other}"
-        ))),
+        Value::Array(parts) => {
+            Ok(Some(parts.iter().filter_map(|p| p.as_str().or_else(|| p.get("text")?.as_str())).collect()))
+        }
+        other => Err(de::Error::custom(format_args!("expected text, got {other}"))),
     }
 }
 
@@ -245,8 +228,6 @@ pub fn opt_id<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Erro
         Value::Null => Ok(None),
         Value::String(s) => Ok(Some(s)),
         Value::Number(n) => Ok(Some(n.to_string())),
-        other => Err(de::Error::custom(format_args!(
-            "expected an id, got {other}"
-        ))),
+        other => Err(de::Error::custom(format_args!("expected an id, got {other}"))),
     }
 }

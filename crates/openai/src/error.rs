@@ -42,10 +42,7 @@ impl WireError {
     }
 
     fn text(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            ..Self::default()
-        }
+        Self { message: message.into(), ..Self::default() }
     }
 
     fn from_map(map: &Map<String, Value>) -> Option<Self> {
@@ -107,28 +104,19 @@ pub struct ErrorBody {
 
 impl From<WireError> for ErrorBody {
     fn from(error: WireError) -> Self {
-        Self {
-            error,
-            shape: ErrorShape::Object,
-        }
+        Self { error, shape: ErrorShape::Object }
     }
 }
 
 impl ErrorBody {
     /// `{"error":"…"}`.
     pub fn text(message: impl Into<String>) -> Self {
-        Self {
-            error: WireError::text(message),
-            shape: ErrorShape::Text,
-        }
+        Self { error: WireError::text(message), shape: ErrorShape::Text }
     }
 
     /// `{"detail":"…"}`.
     pub fn detail(message: impl Into<String>) -> Self {
-        Self {
-            error: WireError::text(message),
-            shape: ErrorShape::Detail,
-        }
+        Self { error: WireError::text(message), shape: ErrorShape::Detail }
     }
 
     /// Reads a body; `None` if it is not JSON or no error in any known shape
@@ -147,10 +135,7 @@ impl ErrorBody {
         let (error, shape) = match (map.get("error"), map.get("detail")) {
             (Some(Value::String(s)), _) => {
                 let mut error = WireError::text(s);
-                error.kind = map
-                    .get("error_type")
-                    .and_then(Value::as_str)
-                    .map(str::to_owned);
+                error.kind = map.get("error_type").and_then(Value::as_str).map(str::to_owned);
                 (error, ErrorShape::Text)
             }
             (Some(Value::Object(inner)), _) => {
@@ -163,9 +148,7 @@ impl ErrorBody {
                     .unwrap_or_else(|| WireError::text(Value::Object(inner.clone()).to_string()));
                 (error, shape)
             }
-            (None | Some(Value::Null), Some(detail)) => {
-                (Self::of_detail(detail), ErrorShape::Detail)
-            }
+            (None | Some(Value::Null), Some(detail)) => (Self::of_detail(detail), ErrorShape::Detail),
             _ if map.get("object").and_then(Value::as_str) == Some("error")
                 || (map.contains_key("message") && !map.contains_key("choices")) =>
             {
@@ -225,10 +208,7 @@ impl Serialize for ErrorBody {
                 map.serialize_entry("type", "error")?;
                 map.serialize_entry(
                     "error",
-                    &Anthropic {
-                        kind: &self.error.kind,
-                        message: &self.error.message,
-                    },
+                    &Anthropic { kind: &self.error.kind, message: &self.error.message },
                 )?;
             }
             ErrorShape::Flat => {
@@ -246,8 +226,7 @@ impl Serialize for ErrorBody {
 impl<'de> Deserialize<'de> for ErrorBody {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let body = Value::deserialize(d)?;
-        Self::from_value(&body).ok_or_else(|| {
-            serde::de::Error::custom(format_args!("expected an error body, got {body}"))
-        })
+        Self::from_value(&body)
+            .ok_or_else(|| serde::de::Error::custom(format_args!("expected an error body, got {body}")))
     }
 }

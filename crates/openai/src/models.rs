@@ -21,10 +21,7 @@ pub struct ModelList {
 impl ModelList {
     /// A list of these rows.
     pub fn new(data: Vec<ModelCard>) -> Self {
-        Self {
-            object: list(),
-            data,
-        }
+        Self { object: list(), data }
     }
 }
 
@@ -67,18 +64,10 @@ pub struct ModelCard {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub meta: Option<ModelMeta>,
     /// Window in tokens. OpenRouter, Together, others.
-    #[serde(
-        default,
-        deserialize_with = "de::opt_int",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "de::opt_int", skip_serializing_if = "Option::is_none")]
     pub context_length: Option<u64>,
     /// Window in tokens. Groq, others.
-    #[serde(
-        default,
-        deserialize_with = "de::opt_int",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "de::opt_int", skip_serializing_if = "Option::is_none")]
     pub context_window: Option<u64>,
     /// Window in tokens. Mistral; LM Studio's greatest.
     #[serde(
@@ -89,18 +78,10 @@ pub struct ModelCard {
     )]
     pub max_context_length: Option<u64>,
     /// Window the model is loaded with. LM Studio's own API.
-    #[serde(
-        default,
-        deserialize_with = "de::opt_int",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "de::opt_int", skip_serializing_if = "Option::is_none")]
     pub loaded_context_length: Option<u64>,
     /// Most prompt tokens. LiteLLM.
-    #[serde(
-        default,
-        deserialize_with = "de::opt_int",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "de::opt_int", skip_serializing_if = "Option::is_none")]
     pub max_input_tokens: Option<u64>,
     /// Most answer tokens. LiteLLM, Groq.
     #[serde(
@@ -165,32 +146,16 @@ impl ModelCard {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ModelMeta {
     /// Window the model was trained with.
-    #[serde(
-        default,
-        deserialize_with = "de::opt_int",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "de::opt_int", skip_serializing_if = "Option::is_none")]
     pub n_ctx_train: Option<u64>,
     /// Window of one slot.
-    #[serde(
-        default,
-        deserialize_with = "de::opt_int",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "de::opt_int", skip_serializing_if = "Option::is_none")]
     pub n_ctx: Option<u64>,
     /// Parameters.
-    #[serde(
-        default,
-        deserialize_with = "de::opt_int",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "de::opt_int", skip_serializing_if = "Option::is_none")]
     pub n_params: Option<u64>,
     /// Bytes.
-    #[serde(
-        default,
-        deserialize_with = "de::opt_int",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "de::opt_int", skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
     /// The other facts.
     #[serde(flatten)]

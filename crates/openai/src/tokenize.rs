@@ -22,32 +22,16 @@ pub struct TokenizeRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tools: Option<Vec<Tool>>,
     /// End with the header of the assistant's turn (default true).
-    #[serde(
-        default,
-        deserialize_with = "de::opt_bool",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "de::opt_bool", skip_serializing_if = "Option::is_none")]
     pub add_generation_prompt: Option<bool>,
     /// Leave the last message open.
-    #[serde(
-        default,
-        deserialize_with = "de::opt_bool",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "de::opt_bool", skip_serializing_if = "Option::is_none")]
     pub continue_final_message: Option<bool>,
     /// Add the tokenizer's own beginning and end tokens.
-    #[serde(
-        default,
-        deserialize_with = "de::opt_bool",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "de::opt_bool", skip_serializing_if = "Option::is_none")]
     pub add_special_tokens: Option<bool>,
     /// Answer with the vocabulary's strings too.
-    #[serde(
-        default,
-        deserialize_with = "de::opt_bool",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "de::opt_bool", skip_serializing_if = "Option::is_none")]
     pub return_token_strs: Option<bool>,
     /// Variables for the chat template.
     #[serde(default, skip_serializing_if = "Option::is_none")]

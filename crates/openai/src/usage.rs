@@ -18,18 +18,10 @@ pub struct Usage {
     #[serde(default, deserialize_with = "de::int")]
     pub completion_tokens: u64,
     /// Where the prompt's tokens came from.
-    #[serde(
-        default,
-        deserialize_with = "de::nullable",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "de::nullable", skip_serializing_if = "Option::is_none")]
     pub prompt_tokens_details: Nullable<PromptTokensDetails>,
     /// What the generated tokens were.
-    #[serde(
-        default,
-        deserialize_with = "de::nullable",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "de::nullable", skip_serializing_if = "Option::is_none")]
     pub completion_tokens_details: Nullable<CompletionTokensDetails>,
 }
 
@@ -51,10 +43,7 @@ impl Usage {
 
     /// Generated tokens that were reasoning, where the server says so.
     pub fn reasoning_tokens(&self) -> Option<u64> {
-        self.completion_tokens_details
-            .as_ref()?
-            .as_ref()?
-            .reasoning_tokens
+        self.completion_tokens_details.as_ref()?.as_ref()?.reasoning_tokens
     }
 }
 
@@ -65,18 +54,10 @@ pub struct PromptTokensDetails {
     #[serde(default, deserialize_with = "de::opt_int")]
     pub cached_tokens: Option<u64>,
     /// Written to the prefix cache. vLLM.
-    #[serde(
-        default,
-        deserialize_with = "de::opt_int",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "de::opt_int", skip_serializing_if = "Option::is_none")]
     pub created_cache_tokens: Option<u64>,
     /// Of images, audio and video. vLLM.
-    #[serde(
-        default,
-        deserialize_with = "de::nullable",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "de::nullable", skip_serializing_if = "Option::is_none")]
     pub multimodal_tokens: Nullable<Value>,
 }
 
@@ -107,11 +88,7 @@ pub struct RequestMetrics {
     #[serde(default)]
     pub tokens_per_second: Option<f64>,
     /// Counts of the speculative decoder.
-    #[serde(
-        default,
-        deserialize_with = "de::nullable",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "de::nullable", skip_serializing_if = "Option::is_none")]
     pub speculative_decoding: Nullable<Value>,
 }
 
@@ -119,11 +96,7 @@ pub struct RequestMetrics {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Timings {
     /// Prompt tokens taken from the cache.
-    #[serde(
-        default,
-        deserialize_with = "de::opt_int",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "de::opt_int", skip_serializing_if = "Option::is_none")]
     pub cache_n: Option<u64>,
     /// Prompt tokens computed.
     #[serde(default, deserialize_with = "de::int")]

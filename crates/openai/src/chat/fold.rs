@@ -36,10 +36,7 @@ impl Fold {
         keep_last(&mut whole.system_fingerprint, chunk.system_fingerprint);
         keep_last(&mut whole.metrics, chunk.metrics);
         keep_last(&mut whole.timings, chunk.timings);
-        keep_last(
-            &mut whole.prompt_token_ids,
-            chunk.prompt_token_ids.flatten(),
-        );
+        keep_last(&mut whole.prompt_token_ids, chunk.prompt_token_ids.flatten());
         keep_last(&mut whole.prompt_text, chunk.prompt_text.flatten());
         for part in chunk.choices {
             self.push_choice(part);
@@ -59,10 +56,7 @@ impl Fold {
         let at = match choices.iter().position(|c| c.index == part.index) {
             Some(at) => at,
             None => {
-                choices.push(Choice {
-                    index: part.index,
-                    ..Choice::default()
-                });
+                choices.push(Choice { index: part.index, ..Choice::default() });
                 self.slots.push(Vec::new());
                 choices.len() - 1
             }
@@ -71,23 +65,12 @@ impl Fold {
         let message = &mut choice.message;
         append(&mut message.reasoning, part.delta.reasoning_text());
         append(&mut message.content, part.delta.text());
-        append(
-            &mut message.refusal,
-            part.delta.refusal.as_deref().unwrap_or(""),
-        );
+        append(&mut message.refusal, part.delta.refusal.as_deref().unwrap_or(""));
         for call in part.delta.tool_calls {
             push_call(&mut message.tool_calls, &mut self.slots[at], call);
         }
-        if let Some(Logprobs {
-            content: Some(more),
-        }) = part.logprobs
-        {
-            choice
-                .logprobs
-                .get_or_insert_default()
-                .content
-                .get_or_insert_default()
-                .extend(more);
+        if let Some(Logprobs { content: Some(more) }) = part.logprobs {
+            choice.logprobs.get_or_insert_default().content.get_or_insert_default().extend(more);
         }
         if let Some(more) = part.token_ids.flatten() {
             choice.token_ids.get_or_insert_default().extend(more);
@@ -115,21 +98,15 @@ fn append(field: &mut Option<String>, more: &str) {
 /// an index that is taken begins a call too (servers that send index 0 always).
 fn push_call(calls: &mut Vec<ToolCall>, slots: &mut Vec<Option<u32>>, part: ToolCallDelta) {
     let id = part.id.filter(|id| !id.is_empty());
-    let (name, arguments) = part
-        .function
-        .map_or((None, None), |f| (f.name, f.arguments));
+    let (name, arguments) = part.function.map_or((None, None), |f| (f.name, f.arguments));
     let name = name.filter(|name| !name.is_empty());
     let known = match part.index {
         Some(index) => slots.iter().rposition(|slot| *slot == Some(index)),
         None if id.is_none() && name.is_none() => calls.len().checked_sub(1),
-        None => id
-            .as_ref()
-            .and_then(|id| calls.iter().rposition(|call| call.id == *id)),
+        None => id.as_ref().and_then(|id| calls.iter().rposition(|call| call.id == *id)),
     };
     let known = known.filter(|&at| {
-        let other_id = id
-            .as_ref()
-            .is_some_and(|id| !calls[at].id.is_empty() && calls[at].id != *id);
+        let other_id = id.as_ref().is_some_and(|id| !calls[at].id.is_empty() && calls[at].id != *id);
         !(other_id && name.is_some())
     });
     let at = known.unwrap_or_else(|| {

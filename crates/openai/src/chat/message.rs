@@ -25,28 +25,16 @@ pub struct Message {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reasoning_content: Option<String>,
     /// Calls that the assistant made.
-    #[serde(
-        default,
-        deserialize_with = "de::or_default",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    #[serde(default, deserialize_with = "de::or_default", skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<ToolCall>,
     /// The call that a `tool` message answers.
-    #[serde(
-        default,
-        deserialize_with = "de::opt_id",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "de::opt_id", skip_serializing_if = "Option::is_none")]
     pub tool_call_id: Option<String>,
 }
 
 impl Message {
     fn of(role: &str, text: impl Into<String>) -> Self {
-        Self {
-            role: role.into(),
-            content: Some(Content::Text(text.into())),
-            ..Self::default()
-        }
+        Self { role: role.into(), content: Some(Content::Text(text.into())), ..Self::default() }
     }
 
     /// A `system` message.
@@ -66,27 +54,17 @@ impl Message {
 
     /// An `assistant` message that calls tools; `content` is null without text.
     pub fn assistant_calls(text: Option<String>, tool_calls: Vec<ToolCall>) -> Self {
-        Self {
-            role: "assistant".into(),
-            content: text.map(Content::Text),
-            tool_calls,
-            ..Self::default()
-        }
+        Self { role: "assistant".into(), content: text.map(Content::Text), tool_calls, ..Self::default() }
     }
 
     /// The result of one call.
     pub fn tool(tool_call_id: impl Into<String>, text: impl Into<String>) -> Self {
-        Self {
-            tool_call_id: Some(tool_call_id.into()),
-            ..Self::of("tool", text)
-        }
+        Self { tool_call_id: Some(tool_call_id.into()), ..Self::of("tool", text) }
     }
 
     /// The text of the content: empty without any, parts joined with newlines.
     pub fn text(&self) -> Cow<'_, str> {
-        self.content
-            .as_ref()
-            .map_or(Cow::Borrowed(""), Content::text)
+        self.content.as_ref().map_or(Cow::Borrowed(""), Content::text)
     }
 }
 
@@ -200,17 +178,10 @@ impl<'de> Deserialize<'de> for ContentPart {
                 _ => return Err(D::Error::custom("a text part should have a `text` string")),
             },
             Some("image_url") => match map.get("image_url") {
-                Some(Value::String(url)) => Self::ImageUrl(ImageUrl {
-                    url: url.clone(),
-                    detail: None,
-                }),
-                Some(image) => {
-                    Self::ImageUrl(ImageUrl::deserialize(image).map_err(D::Error::custom)?)
-                }
+                Some(Value::String(url)) => Self::ImageUrl(ImageUrl { url: url.clone(), detail: None }),
+                Some(image) => Self::ImageUrl(ImageUrl::deserialize(image).map_err(D::Error::custom)?),
                 None => {
-                    return Err(D::Error::custom(
-                        "an image_url part should have an `image_url`",
-                    ));
+                    return Err(D::Error::custom("an image_url part should have an `image_url`"));
                 }
             },
             _ => Self::Other(map),
@@ -237,18 +208,11 @@ pub(super) fn function() -> String {
 
 impl ToolCall {
     /// A function call; `arguments` is JSON text.
-    pub fn new(
-        id: impl Into<String>,
-        name: impl Into<String>,
-        arguments: impl Into<String>,
-    ) -> Self {
+    pub fn new(id: impl Into<String>, name: impl Into<String>, arguments: impl Into<String>) -> Self {
         Self {
             id: id.into(),
             kind: function(),
-            function: FunctionCall {
-                name: name.into(),
-                arguments: arguments.into(),
-            },
+            function: FunctionCall { name: name.into(), arguments: arguments.into() },
         }
     }
 }

@@ -8,11 +8,9 @@ mod response;
 pub use fold::Fold;
 pub use message::{Content, ContentPart, FunctionCall, ImageUrl, Message, ToolCall};
 pub use request::{
-    ChatRequest, FunctionDef, JsonSchema, ResponseFormat, StreamOptions, StructuredOutputs, Tool,
-    ToolChoice,
+    ChatRequest, FunctionDef, JsonSchema, ResponseFormat, StreamOptions, StructuredOutputs, Tool, ToolChoice,
 };
 pub use response::{
-    AssistantMessage, ChatChunk, ChatCompletion, Choice, ChunkChoice, Delta, FinishReason,
-    FunctionDelta, Logprobs, PromptLogprobs, StopReason, StreamEvent, TokenLogprob, ToolCallDelta,
-    TopLogprob,
+    AssistantMessage, ChatChunk, ChatCompletion, Choice, ChunkChoice, Delta, FinishReason, FunctionDelta,
+    Logprobs, PromptLogprobs, StopReason, StreamEvent, TokenLogprob, ToolCallDelta, TopLogprob,
 };

@@ -75,10 +75,7 @@ pub struct Tool {
 
 impl From<FunctionDef> for Tool {
     fn from(function: FunctionDef) -> Self {
-        Self {
-            kind: self::function(),
-            function,
-        }
+        Self { kind: self::function(), function }
     }
 }
 
@@ -94,11 +91,7 @@ pub struct FunctionDef {
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub parameters: Value,
     /// Hold the model to the schema.
-    #[serde(
-        default,
-        deserialize_with = "de::opt_bool",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "de::opt_bool", skip_serializing_if = "Option::is_none")]
     pub strict: Option<bool>,
 }
 
@@ -123,9 +116,7 @@ impl Serialize for ToolChoice {
             Self::None => s.serialize_str("none"),
             Self::Auto => s.serialize_str("auto"),
             Self::Required => s.serialize_str("required"),
-            Self::Function(name) => {
-                json!({"type": "function", "function": {"name": name}}).serialize(s)
-            }
+            Self::Function(name) => json!({"type": "function", "function": {"name": name}}).serialize(s),
             Self::Other(value) => value.serialize(s),
         }
     }
@@ -151,18 +142,10 @@ impl<'de> Deserialize<'de> for ToolChoice {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamOptions {
     /// A last chunk without choices tells the usage.
-    #[serde(
-        default,
-        deserialize_with = "de::opt_bool",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "de::opt_bool", skip_serializing_if = "Option::is_none")]
     pub include_usage: Option<bool>,
     /// Every chunk tells the usage so far. vLLM.
-    #[serde(
-        default,
-        deserialize_with = "de::opt_bool",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "de::opt_bool", skip_serializing_if = "Option::is_none")]
     pub continuous_usage_stats: Option<bool>,
 }
 
@@ -192,11 +175,7 @@ pub struct JsonSchema {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<Value>,
     /// Hold the model to the schema.
-    #[serde(
-        default,
-        deserialize_with = "de::opt_bool",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "de::opt_bool", skip_serializing_if = "Option::is_none")]
     pub strict: Option<bool>,
 }
 
@@ -216,21 +195,13 @@ pub struct StructuredOutputs {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grammar: Option<String>,
     /// Any JSON object.
-    #[serde(
-        default,
-        deserialize_with = "de::opt_bool",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "de::opt_bool", skip_serializing_if = "Option::is_none")]
     pub json_object: Option<bool>,
     /// xgrammar's structural tag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub structural_tag: Option<Value>,
     /// No whitespace between JSON tokens.
-    #[serde(
-        default,
-        deserialize_with = "de::opt_bool",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "de::opt_bool", skip_serializing_if = "Option::is_none")]
     pub disable_any_whitespace: Option<bool>,
     /// Further settings.
     #[serde(flatten)]

@@ -109,11 +109,7 @@ pub struct AssistantMessage {
     #[serde(default)]
     pub function_call: Option<Value>,
     /// The calls; absent from the wire when there are none.
-    #[serde(
-        default,
-        deserialize_with = "de::or_default",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    #[serde(default, deserialize_with = "de::or_default", skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<ToolCall>,
     /// The reasoning, as vLLM names it.
     #[serde(default)]
@@ -146,10 +142,7 @@ impl Default for AssistantMessage {
 impl AssistantMessage {
     /// The reasoning under either name (servers that send both send the same).
     pub fn reasoning_text(&self) -> Option<&str> {
-        self.reasoning
-            .as_deref()
-            .filter(|text| !text.is_empty())
-            .or(self.reasoning_content.as_deref())
+        self.reasoning.as_deref().filter(|text| !text.is_empty()).or(self.reasoning_content.as_deref())
     }
 }
 
@@ -181,18 +174,10 @@ pub struct ChatChunk {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<RequestMetrics>,
     /// In the first chunk. vLLM.
-    #[serde(
-        default,
-        deserialize_with = "de::nullable",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "de::nullable", skip_serializing_if = "Option::is_none")]
     pub prompt_token_ids: Nullable<Vec<u32>>,
     /// In the first chunk. vLLM.
-    #[serde(
-        default,
-        deserialize_with = "de::nullable",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "de::nullable", skip_serializing_if = "Option::is_none")]
     pub prompt_text: Nullable<String>,
     /// llama.cpp's timings, in the last chunk or in each.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -218,18 +203,10 @@ pub struct ChunkChoice {
     #[serde(default)]
     pub finish_reason: Option<FinishReason>,
     /// In the choice's last chunk. vLLM.
-    #[serde(
-        default,
-        deserialize_with = "de::nullable",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "de::nullable", skip_serializing_if = "Option::is_none")]
     pub stop_reason: Nullable<StopReason>,
     /// The tokens added. vLLM.
-    #[serde(
-        default,
-        deserialize_with = "de::nullable",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "de::nullable", skip_serializing_if = "Option::is_none")]
     pub token_ids: Nullable<Vec<u32>>,
 }
 
@@ -240,35 +217,19 @@ pub struct Delta {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
     /// More text; vLLM writes null beside tool calls.
-    #[serde(
-        default,
-        deserialize_with = "de::nullable_text",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "de::nullable_text", skip_serializing_if = "Option::is_none")]
     pub content: Nullable<String>,
     /// More reasoning, as vLLM names it.
-    #[serde(
-        default,
-        deserialize_with = "de::nullable",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "de::nullable", skip_serializing_if = "Option::is_none")]
     pub reasoning: Nullable<String>,
     /// More reasoning, as llama.cpp, SGLang, DeepSeek and vLLM before 0.16 name it.
-    #[serde(
-        default,
-        deserialize_with = "de::nullable",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "de::nullable", skip_serializing_if = "Option::is_none")]
     pub reasoning_content: Nullable<String>,
     /// OpenAI's refusal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<String>,
     /// Calls begun or gone on with.
-    #[serde(
-        default,
-        deserialize_with = "de::or_default",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    #[serde(default, deserialize_with = "de::or_default", skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<ToolCallDelta>,
 }
 
@@ -297,21 +258,13 @@ fn present(field: &Nullable<String>) -> Option<&str> {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ToolCallDelta {
     /// In the call's first piece.
-    #[serde(
-        default,
-        deserialize_with = "de::opt_id",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "de::opt_id", skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// `function`, in the call's first piece.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// Place among the calls; some servers leave it out.
-    #[serde(
-        default,
-        deserialize_with = "de::opt_int",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "de::opt_int", skip_serializing_if = "Option::is_none")]
     pub index: Option<u32>,
     /// Name or arguments.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -325,11 +278,7 @@ pub struct FunctionDelta {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// More of the arguments' JSON text.
-    #[serde(
-        default,
-        deserialize_with = "de::opt_arguments",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "de::opt_arguments", skip_serializing_if = "Option::is_none")]
     pub arguments: Option<String>,
 }
 
@@ -458,10 +407,7 @@ impl StreamEvent {
         }
         // only a body with one of these words can be an error or a whole
         // answer; the common chunk is parsed once
-        if ["\"error\"", "\"detail\"", "\"message\""]
-            .iter()
-            .any(|word| data.contains(word))
-        {
+        if ["\"error\"", "\"detail\"", "\"message\""].iter().any(|word| data.contains(word)) {
             let body: Value = serde_json::from_str(data)?;
             if let Some(error) = ErrorBody::from_value(&body) {
                 return Ok(Self::Error(error));
