@@ -1,0 +1,281 @@
+//! `$include`: files merged into an object.
+//!
+//! Included files are merged in their order, later ones over earlier ones, and the object's own
+//! keys over all: objects key by key, lists one after the other, everything else as a whole.
+
+use std::path::{Path, PathBuf};
+
+use crate::diagnostic::Diagnostic;
+use crate::env::Env;
+use crate::key_path::{KeyPath, Segment};
+use crate::load;
+use crate::source::{Source, Sources, Span};
+use crate::text::{self, Origin};
+use crate::tree::{self, Entry, Node, Value};
+
+/// The key.
+pub(crate) const KEY: &str = "$include";
+
+/// Levels of files that include files, at most.
+const MAX_DEPTH: usize = 10;
+
+/// Replaces every `$include` of the tree by what it names. Without `on_disk`, it is an error.
+pub(crate) fn resolve(
+    tree: Node,
+    sources: &mut Sources,
+    env: &Env,
+    on_disk: bool,
+) -> Result<Node, Vec<Diagnostic>> {
+    let main = sources.0[0].path.clone();
+    let mut includer = Includer {
+        sources,
+        env,
+        on_disk,
+        chain: vec![main.canonicalize().unwrap_or(main)],
+        path: KeyPath::default(),
+        errors: Vec::new(),
+    };
+    let tree = includer.node(tree);
+    if includer.errors.is_empty() {
+        Ok(tree)
+    } else {
+        Err(includer.errors)
+    }
+}
+
+struct Includer<'a> {
+    sources: &'a mut Sources,
+    env: &'a Env,
+    on_disk: bool,
+    /// The files that are being read, each included by the one before it, with symlinks resolved.
+    chain: Vec<PathBuf>,
+    path: KeyPath,
+    errors: Vec<Diagnostic>,
+}
+
+impl Includer<'_> {
+    fn node(&mut self, node: Node) -> Node {
+        let Node { span, value } = node;
+        let value = match value {
+            Value::Array(nodes) => {
+                let nodes = nodes.into_iter().enumerate();
+                Value::Array(
+                    nodes
+                        .map(|(n, node)| self.within(Segment::Index(n), node))
+                        .collect(),
+                )
+            }
+            Value::Object(entries) => {
+                let (includes, own): (Vec<Entry>, Vec<Entry>) =
+                    entries.into_iter().partition(|entry| entry.key == KEY);
+                let own = own.into_iter().map(|entry| {
+                    let value = self.within(Segment::Key(entry.key.clone()), entry.value);
+                    Entry { value, ..entry }
+                });
+                let own: Vec<Entry> = own.collect();
+                return match includes.into_iter().next() {
+                    Some(include) => self.include(
+                        include.value,
+                        Node {
+                            span,
+                            value: Value::Object(own),
+                        },
+                    ),
+                    None => Node {
+                        span,
+                        value: Value::Object(own),
+                    },
+                };
+            }
+            other => other,
+        };
+        Node { span, value }
+    }
+
+    fn within(&mut self, segment: Segment, node: Node) -> Node {
+        self.path.0.push(segment);
+        let node = self.node(node);
+        self.path.0.pop();
+        node
+    }
+
+    /// What `include` names, with the object `own` merged over it.
+    fn include(&mut self, include: Node, own: Node) -> Node {
+        let names = match &include.value {
+            Value::String(_) => std::slice::from_ref(&include),
+            Value::Array(nodes) => nodes,
+            _ => {
+                let found = include.kind();
+                self.refuse(include.span, wrong_include(found));
+                return own;
+            }
+        };
+        let mut merged: Option<Node> = None;
+        for name in names {
+            let Value::String(raw) = &name.value else {
+                self.refuse(name.span, wrong_include(name.kind()));
+                continue;
+            };
+            if let Some(node) = self.file(raw, name.span) {
+                merged = Some(match merged {
+                    Some(base) => merge(base, node),
+                    None => node,
+                });
+            }
+        }
+        let Some(base) = merged else { return own };
+        match (&base.value, &own.value) {
+            (Value::Object(_), _) => merge(base, own),
+            (_, Value::Object(entries)) if entries.is_empty() => base,
+            _ => {
+                let diagnostic = Diagnostic::error(
+                    "the object has other keys, so what is included must be an object too",
+                )
+                .expected("an object")
+                .found(base.kind());
+                self.refuse(include.span, diagnostic);
+                own
+            }
+        }
+    }
+
+    fn refuse(&mut self, span: Span, diagnostic: Diagnostic) {
+        let place = self.sources.place(span);
+        self.errors
+            .push(diagnostic.key(self.path.key(KEY)).at(place));
+    }
+
+    /// One included file, with its own includes resolved.
+    fn file(&mut self, raw: &str, span: Span) -> Option<Node> {
+        let path = match self.locate(raw, span) {
+            Ok(path) => path,
+            Err(diagnostic) => {
+                self.refuse(span, diagnostic);
+                return None;
+            }
+        };
+        let text = match load::read(&path) {
+            Ok(text) => text,
+            Err(error) => {
+                self.refuse(
+                    span,
+                    Diagnostic::error(format!("cannot read {}: {error}", path.display())),
+                );
+                return None;
+            }
+        };
+        let shown = self.sources.0[span.file]
+            .path
+            .parent()
+            .unwrap_or(Path::new(""))
+            .join(raw);
+        let shown = if text::pieces(raw).len() == 1 {
+            shown
+        } else {
+            path.clone()
+        };
+        match tree::parse(self.sources, Source::new(&shown, &text)) {
+            Ok(node) => {
+                self.chain.push(path);
+                let node = self.node(node);
+                self.chain.pop();
+                Some(node)
+            }
+            Err(errors) => {
+                self.errors.extend(errors);
+                None
+            }
+        }
+    }
+
+    /// The file that is meant, with symlinks resolved: below the folder of the file that includes
+    /// it, and not one of those that are being read.
+    fn locate(&self, raw: &str, span: Span) -> Result<PathBuf, Diagnostic> {
+        if !self.on_disk {
+            return Err(Diagnostic::error(
+                "this text is not a file, so it cannot include one",
+            ));
+        }
+        let place = self.sources.place(span);
+        let origin = Origin {
+            key: self.path.key(KEY).to_string(),
+            file: place.file,
+            line: place.line,
+            span,
+        };
+        let name = text::resolve(raw, &origin, self.env)
+            .map_err(|missing| Diagnostic::error(missing.to_string()).hint(missing.hint()))?;
+        let including = self
+            .chain
+            .last()
+            .map(PathBuf::as_path)
+            .unwrap_or(Path::new(""));
+        let folder = including.parent().unwrap_or(Path::new(""));
+        let path = folder.join(&name);
+        let path = path.canonicalize().map_err(|error| {
+            Diagnostic::error(format!("cannot read {}: {error}", path.display()))
+        })?;
+        if !path.starts_with(folder) {
+            let message = format!(
+                "{} is not below the folder of the file that includes it, {}",
+                path.display(),
+                folder.display()
+            );
+            return Err(Diagnostic::error(message).hint("move it there, or name it with --config"));
+        }
+        if let Some(from) = self.chain.iter().position(|file| *file == path) {
+            let mut circle: Vec<String> = self.chain[from..]
+                .iter()
+                .map(|file| file.display().to_string())
+                .collect();
+            circle.push(path.display().to_string());
+            return Err(Diagnostic::error(format!(
+                "files include each other in a circle: {}",
+                circle.join(" includes ")
+            )));
+        }
+        if self.chain.len() > MAX_DEPTH {
+            let message = format!(
+                "{} is included at level {}; at most {MAX_DEPTH} are read",
+                path.display(),
+                self.chain.len()
+            );
+            return Err(Diagnostic::error(message));
+        }
+        Ok(path)
+    }
+}
+
+fn wrong_include(found: &str) -> Diagnostic {
+    Diagnostic::error("wrong type")
+        .expected("the path of a file, or a list of paths")
+        .found(found)
+}
+
+/// `over` on top of `base`.
+fn merge(base: Node, over: Node) -> Node {
+    let value = match (base.value, over.value) {
+        (Value::Object(mut entries), Value::Object(over)) => {
+            for entry in over {
+                match entries.iter().position(|known| known.key == entry.key) {
+                    Some(n) => {
+                        let known = entries.remove(n);
+                        let value = merge(known.value, entry.value);
+                        entries.insert(n, Entry { value, ..entry });
+                    }
+                    None => entries.push(entry),
+                }
+            }
+            Value::Object(entries)
+        }
+        (Value::Array(mut nodes), Value::Array(over)) => {
+            nodes.extend(over);
+            Value::Array(nodes)
+        }
+        (_, over) => over,
+    };
+    Node {
+        span: over.span,
+        value,
+    }
+}

@@ -1,0 +1,110 @@
+//! The two declarations that types of the config are made with. Each gives the type, how it is
+//! read, and its [`Shape`](crate::shape::Shape), so that none of the three can drift.
+
+/// An object with known keys.
+///
+/// `elsewhere` lists OpenClaw's keys that have no effect here; `shorthand "key"` lets a string
+/// stand for an object with that one key; `check` is called with the value, for what a single key
+/// cannot tell.
+macro_rules! object {
+    (
+        $(#[doc = $doc:literal])+
+        $(#[derive($($derive:ident),+)])?
+        pub struct $name:ident {
+            $($(#[doc = $field_doc:literal])+ $key:literal => $field:ident: $type:ty,)+
+        }
+        elsewhere [$($other:literal),* $(,)?]
+        $(shorthand $short:literal)?
+        $(check $check:path)?
+    ) => {
+        $(#[doc = $doc])+
+        #[derive(Debug, Clone, PartialEq $($(, $derive)+)?)]
+        pub struct $name {
+            $($(#[doc = $field_doc])+ pub $field: $type,)+
+        }
+
+        impl $crate::decode::Decode for $name {
+            const REQUIRED: bool = false $(|| <$type as $crate::decode::Decode>::REQUIRED)+;
+
+            fn shape() -> $crate::shape::Shape {
+                let object = $crate::shape::Shape::Object($crate::shape::ObjectShape {
+                    doc: concat!($($doc, "\n"),+),
+                    fields: vec![$($crate::shape::Field {
+                        key: $key,
+                        doc: concat!($($field_doc, "\n"),+),
+                        shape: <$type as $crate::decode::Decode>::shape(),
+                        required: <$type as $crate::decode::Decode>::REQUIRED,
+                    }),+],
+                    elsewhere: vec![$($other),*],
+                });
+                $(
+                    let short: &str = $short;
+                    let object = $crate::shape::Shape::OneOf(vec![
+                        $crate::shape::Shape::Text(concat!("a string, short for {", $short, "}")),
+                        object,
+                    ]);
+                    let _ = short;
+                )?
+                object
+            }
+
+            fn decode(node: &$crate::tree::Node, cx: &mut $crate::decode::Decoder<'_>) -> Option<Self> {
+                $(
+                    let long = node.shorthand($short);
+                    let node = long.as_ref().unwrap_or(node);
+                )?
+                let entries = cx.object::<Self>(node, &[$($key),+], &[$($other),*])?;
+                $(let $field = cx.field::<$type>(node, entries, $key);)+
+                let value = Self { $($field: $field?),+ };
+                $($check(&value, cx);)?
+                Some(value)
+            }
+
+            fn missing(object: $crate::source::Span, cx: &mut $crate::decode::Decoder<'_>) -> Option<Self> {
+                let empty = $crate::tree::Node { span: object, value: $crate::tree::Value::Object(Vec::new()) };
+                Self::decode(&empty, cx)
+            }
+        }
+    };
+}
+
+/// One of several strings. `elsewhere` lists OpenClaw's values that have no effect here: each
+/// warns, and is read as the variant behind it.
+macro_rules! choice {
+    (
+        $(#[doc = $doc:literal])+
+        $vis:vis enum $name:ident {
+            $($(#[doc = $value_doc:literal])+ $value:literal => $variant:ident,)+
+        }
+        $(elsewhere [$($other:literal),+] => $(#[doc = $other_doc:literal])+ $other_variant:ident)?
+    ) => {
+        $(#[doc = $doc])+
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        $vis enum $name {
+            $($(#[doc = $value_doc])+ $variant,)+
+            $($(#[doc = $other_doc])+ $other_variant,)?
+        }
+
+        impl $crate::decode::Decode for $name {
+            fn shape() -> $crate::shape::Shape {
+                $crate::shape::Shape::Choice(vec![$(($value, concat!($($value_doc, "\n"),+))),+])
+            }
+
+            fn decode(node: &$crate::tree::Node, cx: &mut $crate::decode::Decoder<'_>) -> Option<Self> {
+                let text = cx.string_now::<Self>(node)?;
+                match text.as_str() {
+                    $($value => Some(Self::$variant),)+
+                    $($($other)|+ => {
+                        let message = format!("\"{text}\" has no effect here");
+                        cx.warn(node.span, $crate::diagnostic::Diagnostic::warning(message));
+                        Some(Self::$other_variant)
+                    })?
+                    _ => {
+                        let near = $crate::decode::nearest(&text, [$($value),+].into_iter());
+                        cx.wrong_value(node, near.map(|near| format!("did you mean \"{near}\"?")))
+                    }
+                }
+            }
+        }
+    };
+}

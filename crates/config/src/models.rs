@@ -1,0 +1,348 @@
+//! The area `models`: providers and the models that they serve.
+
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::ops::Deref;
+use std::time::Duration;
+
+use crate::decode::{Decode, DecodeKey, Decoder, nearest};
+use crate::diagnostic::Diagnostic;
+use crate::secret::SecretRef;
+use crate::shape::Shape;
+use crate::text::{BaseUrl, Params, PathText, Text};
+use crate::tree::Node;
+
+object! {
+    /// Providers and the models that they serve.
+    #[derive(Default)]
+    pub struct Models {
+        /// Which providers are listed and used.
+        "mode" => mode: Option<Mode>,
+        /// Servers by their id. An id stands before the slash of `"provider/model"`.
+        "providers" => providers: BTreeMap<ProviderId, Provider>,
+    }
+    elsewhere ["bedrockDiscovery", "catalog", "pricing", "proxy"]
+}
+
+choice! {
+    /// Which providers are listed and used.
+    pub enum Mode {
+        /// Those of the config, and the ones that environment variables or auth profiles opt in
+        /// to. The default.
+        "merge" => Merge,
+        /// Only those of the config.
+        "replace" => Replace,
+    }
+}
+
+/// The id of a provider: not empty, without a slash.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProviderId(String);
+
+impl DecodeKey for ProviderId {
+    const WHAT: &'static str = "ids of providers";
+
+    fn decode_key(key: &str) -> Result<Self, &'static str> {
+        if key.is_empty() || key.contains(|c: char| c == '/' || c == '*' || c.is_whitespace()) {
+            return Err(
+                "an id has no slash, no blank and no `*`: it stands before the slash of \"provider/model\"",
+            );
+        }
+        Ok(ProviderId(key.to_owned()))
+    }
+}
+
+impl Deref for ProviderId {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for ProviderId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ProviderId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+object! {
+    /// A server.
+    #[derive(Default)]
+    pub struct Provider {
+        /// The address below which the API stands, with its `/v1`. The providers that Chela knows
+        /// have a default; all others need it.
+        "baseUrl" => base_url: Option<BaseUrl>,
+        /// The key: the key itself, `"${NAME}"`, the bare name of the provider's own variable
+        /// (`"VLLM_API_KEY"`), or a reference.
+        "apiKey" => api_key: Option<SecretRef>,
+        /// The API that the server speaks.
+        "api" => api: Api,
+        /// Headers that stand on every request, on discovery too. Each value is a string or a
+        /// reference.
+        "headers" => headers: BTreeMap<String, SecretRef>,
+        /// How long to wait for the next byte where the server gives no other sign of life; 300
+        /// without it.
+        "timeoutSeconds" => timeout: Option<Duration>,
+        /// How requests are made.
+        "request" => request: Request,
+        /// The models. Without any, the server is asked.
+        "models" => models: Vec<Model>,
+    }
+    elsewhere [
+        "agentRuntime", "auth", "authHeader", "contextTokens", "contextWindow", "injectNumCtxForOpenAICompat",
+        "localService", "maxTokens", "params", "region",
+    ]
+    check unique_models
+}
+
+/// The API that a server speaks. `"openai-completions"`, also where the key is left out, is the one
+/// that Chela speaks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Api {
+    /// `POST {baseUrl}/chat/completions` and `GET {baseUrl}/models`.
+    #[default]
+    OpenaiCompletions,
+    /// One of OpenClaw's others. The provider is read and cannot be used.
+    Other(String),
+}
+
+/// A provider speaks an API that Chela does not.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "models.providers.{provider}.api is \"{api}\"; Chela speaks \"openai-completions\": use the server's OpenAI-compatible address, or another provider"
+)]
+pub struct UnsupportedApi {
+    /// The id of the provider.
+    pub provider: String,
+    /// Its API.
+    pub api: String,
+}
+
+const OTHER_APIS: &[&str] = &[
+    "anthropic-messages",
+    "azure-openai-responses",
+    "bedrock-converse-stream",
+    "github-copilot",
+    "google-generative-ai",
+    "google-vertex",
+    "ollama",
+    "openai-chatgpt-responses",
+    "openai-codex-responses",
+    "openai-responses",
+];
+
+impl Decode for Api {
+    const REQUIRED: bool = false;
+
+    fn shape() -> Shape {
+        Shape::Choice(vec![(
+            "openai-completions",
+            "Chat completions. The default.",
+        )])
+    }
+
+    fn decode(node: &Node, cx: &mut Decoder<'_>) -> Option<Self> {
+        let api = cx.string_now::<Self>(node)?;
+        if api == "openai-completions" {
+            return Some(Api::OpenaiCompletions);
+        }
+        if OTHER_APIS.contains(&api.as_str()) {
+            let message = format!("\"{api}\" is not spoken here, so this provider cannot be used");
+            let hint = "use \"openai-completions\" with the server's OpenAI-compatible address";
+            cx.warn(node.span, Diagnostic::warning(message).hint(hint));
+            return Some(Api::Other(api));
+        }
+        let known = OTHER_APIS.iter().copied().chain(["openai-completions"]);
+        let near = nearest(&api, known).map(|near| format!("did you mean \"{near}\"?"));
+        cx.wrong_value(node, near)
+    }
+
+    fn missing(_: crate::source::Span, _: &mut Decoder<'_>) -> Option<Self> {
+        Some(Api::default())
+    }
+}
+
+impl Provider {
+    /// An error if the provider speaks an API that Chela does not; `id` is its id.
+    pub fn supported(&self, id: &str) -> Result<(), UnsupportedApi> {
+        match &self.api {
+            Api::OpenaiCompletions => Ok(()),
+            Api::Other(api) => Err(UnsupportedApi {
+                provider: id.to_owned(),
+                api: api.clone(),
+            }),
+        }
+    }
+}
+
+object! {
+    /// How requests are made.
+    #[derive(Default)]
+    pub struct Request {
+        /// Transport security.
+        "tls" => tls: Tls,
+    }
+    elsewhere ["allowPrivateNetwork", "auth", "headers", "proxy"]
+}
+
+object! {
+    /// Transport security.
+    #[derive(Default)]
+    pub struct Tls {
+        /// A file of certificate authorities (PEM) that are trusted for this server.
+        "caFile" => ca_file: Option<PathText>,
+    }
+    elsewhere ["ca", "cert", "insecureSkipVerify", "key", "passphrase", "serverName"]
+}
+
+object! {
+    /// A model.
+    pub struct Model {
+        /// The id, as the server knows it.
+        "id" => id: Text,
+        /// What lists call it. Without it, the id.
+        "name" => name: Option<Text>,
+        /// Whether it thinks before it answers; decides which thinking parameters are sent.
+        "reasoning" => reasoning: Option<bool>,
+        /// What it takes. Without it, text.
+        "input" => input: Option<Vec<Input>>,
+        /// What it costs, for the usage that is shown.
+        "cost" => cost: Option<Cost>,
+        /// Tokens of prompt and answer together. A server that says less wins.
+        "contextWindow" => context_window: Option<u64>,
+        /// Tokens of an answer at most.
+        "maxTokens" => max_tokens: Option<u64>,
+        /// Fields added to every request; those of `agents.defaults.models` win.
+        "params" => params: Params,
+        /// What the server or the model does differently.
+        "compat" => compat: Compat,
+    }
+    elsewhere [
+        "agentRuntime", "api", "baseUrl", "contextTokens", "headers", "mediaInput", "metadataSource", "thinkingLevelMap",
+    ]
+}
+
+choice! {
+    /// What a model takes.
+    pub enum Input {
+        /// Text.
+        "text" => Text,
+        /// Pictures.
+        "image" => Image,
+    }
+    elsewhere ["audio", "document", "video"] =>
+        /// Something that Chela does not send.
+        Other
+}
+
+object! {
+    /// What a model costs, in dollars for a million tokens.
+    #[derive(Default)]
+    pub struct Cost {
+        /// Tokens of the prompt.
+        "input" => input: Option<f64>,
+        /// Tokens of the answer.
+        "output" => output: Option<f64>,
+        /// Tokens of the prompt that the server had cached.
+        "cacheRead" => cache_read: Option<f64>,
+        /// Tokens of the prompt that the server put into its cache.
+        "cacheWrite" => cache_write: Option<f64>,
+    }
+    elsewhere ["tieredPricing"]
+}
+
+object! {
+    /// What a server or a model does differently.
+    #[derive(Default)]
+    pub struct Compat {
+        /// Whether it takes tools at all.
+        "supportsTools" => supports_tools: Option<bool>,
+        /// Whether tools may be sent with `strict: true`.
+        "supportsStrictMode" => supports_strict_mode: Option<bool>,
+        /// Whether `stream_options.include_usage` may be sent.
+        "supportsUsageInStreaming" => supports_usage_in_streaming: Option<bool>,
+        /// Which field limits the answer.
+        "maxTokensField" => max_tokens_field: Option<MaxTokensField>,
+        /// Whether the content of a message must be a string, not a list of parts.
+        "requiresStringContent" => requires_string_content: Option<bool>,
+        /// How thinking is switched on and off.
+        "thinkingFormat" => thinking_format: Option<ThinkingFormat>,
+        /// The values of `reasoning_effort` that it takes.
+        "supportedReasoningEfforts" => supported_reasoning_efforts: Option<Vec<Effort>>,
+    }
+    elsewhere [
+        "cacheControlFormat", "deferredToolNamePrefix", "nativeWebSearchTool", "openRouterRouting",
+        "reasoningEffortMap", "requiresAssistantAfterToolResult", "requiresMistralToolIds",
+        "requiresOpenAiAnthropicToolPayload", "requiresReasoningContentOnAssistantMessages",
+        "requiresThinkingAsText", "requiresToolResultName", "sendSessionAffinityHeaders", "strictMessageKeys",
+        "supportsDeveloperRole", "supportsLongCacheRetention", "supportsPromptCacheKey", "supportsReasoningEffort",
+        "supportsStore", "toolCallArgumentsEncoding", "toolSchemaProfile", "unsupportedToolSchemaKeywords",
+        "vercelGatewayRouting", "visibleReasoningDetailTypes", "zaiToolStream",
+    ]
+}
+
+choice! {
+    /// Which field limits the answer.
+    pub enum MaxTokensField {
+        /// `max_tokens`.
+        "max_tokens" => MaxTokens,
+        /// `max_completion_tokens`.
+        "max_completion_tokens" => MaxCompletionTokens,
+    }
+}
+
+choice! {
+    /// How thinking is switched on and off.
+    pub enum ThinkingFormat {
+        /// `reasoning_effort`.
+        "openai" => Openai,
+        /// `enable_thinking`.
+        "qwen" => Qwen,
+        /// `chat_template_kwargs: {enable_thinking}`.
+        "qwen-chat-template" => QwenChatTemplate,
+    }
+    elsewhere ["deepseek", "openrouter", "together", "zai"] =>
+        /// A way that Chela does not speak: thinking is left to the server.
+        Other
+}
+
+choice! {
+    /// A value of `reasoning_effort`.
+    pub enum Effort {
+        /// No thinking.
+        "none" => None,
+        /// The least.
+        "minimal" => Minimal,
+        /// A little.
+        "low" => Low,
+        /// Some.
+        "medium" => Medium,
+        /// Much.
+        "high" => High,
+        /// The most.
+        "xhigh" => Xhigh,
+    }
+    elsewhere ["adaptive", "max"] =>
+        /// An effort that Chela does not ask for.
+        Other
+}
+
+/// A provider has no two models of one id.
+fn unique_models(provider: &Provider, cx: &mut Decoder<'_>) {
+    let mut seen = BTreeSet::new();
+    for model in &provider.models {
+        if !seen.insert(model.id.raw()) {
+            let diagnostic =
+                Diagnostic::error("two models with this id").hint("keep one of the two");
+            cx.error_at(&model.id.origin, diagnostic);
+        }
+    }
+}
