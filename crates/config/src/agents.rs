@@ -86,12 +86,7 @@ pub struct ModelPattern {
 
 impl fmt::Display for ModelPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}/{}",
-            self.provider,
-            self.model.as_deref().unwrap_or("*")
-        )
+        write!(f, "{}/{}", self.provider, self.model.as_deref().unwrap_or("*"))
     }
 }
 
@@ -99,9 +94,7 @@ impl DecodeKey for ModelPattern {
     const WHAT: &'static str = "\"provider/model\" or \"provider/*\"";
 
     fn decode_key(key: &str) -> Result<Self, &'static str> {
-        let (provider, model) = key
-            .split_once('/')
-            .ok_or("name the provider too, as in \"vllm/model\"")?;
+        let (provider, model) = key.split_once('/').ok_or("name the provider too, as in \"vllm/model\"")?;
         if provider.is_empty() || model.is_empty() {
             return Err("write something on both sides of the slash");
         }
@@ -109,34 +102,23 @@ impl DecodeKey for ModelPattern {
             return Err("a `*` stands alone after the slash, for all models of one provider");
         }
         let model = (model != "*").then(|| model.to_owned());
-        Ok(ModelPattern {
-            provider: provider.to_owned(),
-            model,
-        })
+        Ok(ModelPattern { provider: provider.to_owned(), model })
     }
 }
 
 impl AgentDefaults {
     /// The entries that hold for a model: that of the wildcard, then its own.
-    pub fn entries_for<'c>(
-        &'c self,
-        provider: &str,
-        model: &str,
-    ) -> impl Iterator<Item = &'c ModelEntry> {
+    pub fn entries_for<'c>(&'c self, provider: &str, model: &str) -> impl Iterator<Item = &'c ModelEntry> {
         let key = |model: Option<&str>| ModelPattern {
             provider: provider.to_owned(),
             model: model.map(str::to_owned),
         };
-        [key(None), key(Some(model))]
-            .into_iter()
-            .filter_map(|key| self.models.get(&key))
+        [key(None), key(Some(model))].into_iter().filter_map(|key| self.models.get(&key))
     }
 
     /// Whether `"provider/*"` stands among the models.
     pub fn has_wildcard(&self, provider: &str) -> bool {
-        self.models
-            .keys()
-            .any(|pattern| pattern.provider == provider && pattern.model.is_none())
+        self.models.keys().any(|pattern| pattern.provider == provider && pattern.model.is_none())
     }
 }
 
@@ -146,12 +128,12 @@ fn unique_aliases(defaults: &AgentDefaults, cx: &mut Decoder<'_>) {
     for (pattern, entry) in &defaults.models {
         let Some(alias) = &entry.alias else { continue };
         if pattern.model.is_none() {
-            let diagnostic = Diagnostic::error("an alias for all models of a provider")
-                .hint("give each model its own");
+            let diagnostic =
+                Diagnostic::error("an alias for all models of a provider").hint("give each model its own");
             cx.error_at(&alias.origin, diagnostic);
         } else if let Some(first) = seen.insert(alias.raw(), pattern) {
-            let diagnostic = Diagnostic::error(format!("the alias of {first} too"))
-                .hint("give each model its own");
+            let diagnostic =
+                Diagnostic::error(format!("the alias of {first} too")).hint("give each model its own");
             cx.error_at(&alias.origin, diagnostic);
         }
     }

@@ -30,10 +30,7 @@ pub(crate) trait Decode: Sized {
     fn missing(object: Span, cx: &mut Decoder<'_>) -> Option<Self> {
         let diagnostic = Diagnostic::error("this key is missing")
             .expected(Self::shape().words())
-            .at(cx.sources.place(Span {
-                end: object.start + 1,
-                ..object
-            }));
+            .at(cx.sources.place(Span { end: object.start + 1, ..object }));
         cx.error(diagnostic);
         None
     }
@@ -51,14 +48,7 @@ pub(crate) struct Decoder<'a> {
 
 impl<'a> Decoder<'a> {
     pub fn new(sources: &'a Sources, env: &'a Env) -> Decoder<'a> {
-        Decoder {
-            sources,
-            env,
-            path: KeyPath::default(),
-            errors: vec![],
-            warnings: vec![],
-            ignored: vec![],
-        }
+        Decoder { sources, env, path: KeyPath::default(), errors: vec![], warnings: vec![], ignored: vec![] }
     }
 
     fn error(&mut self, diagnostic: Diagnostic) {
@@ -68,17 +58,12 @@ impl<'a> Decoder<'a> {
 
     /// An error about a value read before.
     pub fn error_at(&mut self, origin: &Origin, diagnostic: Diagnostic) {
-        self.errors.push(
-            diagnostic
-                .key(&origin.key)
-                .at(self.sources.place(origin.span)),
-        );
+        self.errors.push(diagnostic.key(&origin.key).at(self.sources.place(origin.span)));
     }
 
     pub fn warn(&mut self, span: Span, diagnostic: Diagnostic) {
         let path = self.path.to_string();
-        self.warnings
-            .push(diagnostic.key(path).at(self.sources.place(span)));
+        self.warnings.push(diagnostic.key(path).at(self.sources.place(span)));
     }
 
     pub fn within<T>(&mut self, segment: Segment, read: impl FnOnce(&mut Self) -> T) -> T {
@@ -99,11 +84,7 @@ impl<'a> Decoder<'a> {
     }
 
     fn folder(&self, node: &Node) -> PathBuf {
-        self.sources.0[node.span.file]
-            .path
-            .parent()
-            .unwrap_or(Path::new(""))
-            .to_owned()
+        self.sources.0[node.span.file].path.parent().unwrap_or(Path::new("")).to_owned()
     }
 
     /// What stands there, in words that give no secret away.
@@ -122,9 +103,7 @@ impl<'a> Decoder<'a> {
     /// The value is not of the type that the key takes.
     pub fn wrong_type<T: Decode>(&mut self, node: &Node) -> Option<T> {
         let shape = T::shape();
-        let diagnostic = Diagnostic::error("wrong type")
-            .expected(shape.words())
-            .found(self.found(node));
+        let diagnostic = Diagnostic::error("wrong type").expected(shape.words()).found(self.found(node));
         let number_wanted = matches!(shape, Shape::Whole { .. } | Shape::Amount | Shape::Seconds);
         let hint = match &node.value {
             Value::Null => Some("remove the key, so that its default holds".to_owned()),
@@ -149,18 +128,12 @@ impl<'a> Decoder<'a> {
 
     /// The value is of the right type and not one that the key takes.
     pub fn wrong_value<T: Decode>(&mut self, node: &Node, hint: Option<String>) -> Option<T> {
-        let diagnostic = Diagnostic::error("wrong value")
-            .expected(T::shape().words())
-            .found(self.found(node));
+        let diagnostic =
+            Diagnostic::error("wrong value").expected(T::shape().words()).found(self.found(node));
         self.refuse(node, diagnostic, hint)
     }
 
-    pub fn refuse<T>(
-        &mut self,
-        node: &Node,
-        mut diagnostic: Diagnostic,
-        hint: Option<String>,
-    ) -> Option<T> {
+    pub fn refuse<T>(&mut self, node: &Node, mut diagnostic: Diagnostic, hint: Option<String>) -> Option<T> {
         diagnostic.hint = hint;
         let place = self.sources.place(node.span);
         self.error(diagnostic.at(place));
@@ -204,11 +177,9 @@ impl<'a> Decoder<'a> {
 
     /// One field of an object.
     pub fn field<T: Decode>(&mut self, object: &Node, entries: &[Entry], key: &str) -> Option<T> {
-        self.within(Segment::Key(key.to_owned()), |cx| {
-            match entries.iter().find(|entry| entry.key == key) {
-                Some(entry) => T::decode(&entry.value, cx),
-                None => T::missing(object.span, cx),
-            }
+        self.within(Segment::Key(key.to_owned()), |cx| match entries.iter().find(|entry| entry.key == key) {
+            Some(entry) => T::decode(&entry.value, cx),
+            None => T::missing(object.span, cx),
         })
     }
 
@@ -233,12 +204,7 @@ impl<'a> Decoder<'a> {
 pub(crate) fn nearest<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let lower = name.to_lowercase().replace(['_', '-'], "");
     names
-        .map(|near| {
-            (
-                strsim::damerau_levenshtein(&lower, &near.to_lowercase()),
-                near,
-            )
-        })
+        .map(|near| (strsim::damerau_levenshtein(&lower, &near.to_lowercase()), near))
         .filter(|(distance, near)| *distance <= (near.len().min(name.len()) / 3).max(1))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, near)| near)
@@ -305,10 +271,7 @@ impl<K: DecodeKey, V: Decode> Decode for BTreeMap<K, V> {
     const REQUIRED: bool = false;
 
     fn shape() -> Shape {
-        Shape::Map {
-            key: K::WHAT,
-            value: Box::new(V::shape()),
-        }
+        Shape::Map { key: K::WHAT, value: Box::new(V::shape()) }
     }
 
     fn decode(node: &Node, cx: &mut Decoder<'_>) -> Option<Self> {
@@ -322,12 +285,9 @@ impl<K: DecodeKey, V: Decode> Decode for BTreeMap<K, V> {
                     let key = match K::decode_key(&entry.key) {
                         Ok(key) => Some(key),
                         Err(hint) => {
-                            let at = Node {
-                                span: entry.key_span,
-                                value: Value::Null,
-                            };
-                            let diagnostic = Diagnostic::error("wrong key")
-                                .expected(format!("{} as keys", K::WHAT));
+                            let at = Node { span: entry.key_span, value: Value::Null };
+                            let diagnostic =
+                                Diagnostic::error("wrong key").expected(format!("{} as keys", K::WHAT));
                             cx.refuse(&at, diagnostic, Some(hint.to_owned()))
                         }
                     };
@@ -421,12 +381,8 @@ fn text(node: &Node, cx: &mut Decoder<'_>) -> Option<Text> {
     if let Some(literal) = literal
         && !cx.sources.is_masked(node.span)
     {
-        let message =
-            format!("`{literal}` is taken as it stands: it is not the name of a variable");
-        cx.warn(
-            node.span,
-            Diagnostic::warning(message).hint("names of variables are A-Z, 0-9 and `_`"),
-        );
+        let message = format!("`{literal}` is taken as it stands: it is not the name of a variable");
+        cx.warn(node.span, Diagnostic::warning(message).hint("names of variables are A-Z, 0-9 and `_`"));
     }
     Some(Text::with_origin(raw, cx.origin(node)))
 }
@@ -472,9 +428,8 @@ impl Decode for BaseUrl {
         let Some(text) = text(node, cx) else {
             return cx.wrong_type::<Self>(node);
         };
-        let is_template = text::pieces(text.raw())
-            .iter()
-            .any(|piece| matches!(piece, text::Piece::Variable(_)));
+        let is_template =
+            text::pieces(text.raw()).iter().any(|piece| matches!(piece, text::Piece::Variable(_)));
         match text::base_url_problem(text.raw()) {
             Some(hint) if !is_template => cx.wrong_value::<Self>(node, Some(hint.to_owned())),
             _ => Some(BaseUrl::new(text)),
@@ -511,9 +466,7 @@ impl Decode for SecretRef {
     fn shape() -> Shape {
         Shape::OneOf(vec![
             Shape::Text("a string"),
-            Shape::Fields(
-                "a reference {source: \"env\", id: \"NAME\"} or {source: \"file\", id: \"path\"}",
-            ),
+            Shape::Fields("a reference {source: \"env\", id: \"NAME\"} or {source: \"file\", id: \"path\"}"),
         ])
     }
 

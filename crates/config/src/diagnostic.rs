@@ -104,11 +104,7 @@ impl fmt::Display for Diagnostic {
         if let Some(place) = &self.place {
             write_place(f, place)?;
         }
-        for (label, text) in [
-            ("expected", &self.expected),
-            ("found", &self.found),
-            ("hint", &self.hint),
-        ] {
+        for (label, text) in [("expected", &self.expected), ("found", &self.found), ("hint", &self.hint)] {
             if let Some(text) = text {
                 write!(f, "\n  = {label}: {text}")?;
             }
@@ -122,25 +118,12 @@ impl fmt::Display for Diagnostic {
 }
 
 fn write_place(f: &mut fmt::Formatter<'_>, place: &Place) -> fmt::Result {
-    let Place {
-        file,
-        line,
-        column,
-        excerpt,
-        marked,
-    } = place;
+    let Place { file, line, column, excerpt, marked } = place;
     let gutter = line.to_string().len();
     write!(f, "\n{:gutter$} --> {}:{line}:{column}", "", file.display())?;
     write!(f, "\n{:gutter$}  |", "")?;
     write!(f, "\n {line} | {excerpt}")?;
-    write!(
-        f,
-        "\n{:gutter$}  | {:indent$}{}",
-        "",
-        "",
-        "^".repeat(marked.len()),
-        indent = marked.start
-    )
+    write!(f, "\n{:gutter$}  | {:indent$}{}", "", "", "^".repeat(marked.len()), indent = marked.start)
 }
 
 /// Everything for which a config is refused, in the order of the text; never empty.

@@ -11,10 +11,7 @@ pub struct Env(BTreeMap<String, String>);
 impl Env {
     /// The value of `name`, if it is set and not empty.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0
-            .get(name)
-            .map(String::as_str)
-            .filter(|value| !value.is_empty())
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
     /// Whether `name` is set, be it to the empty string.
@@ -32,10 +29,7 @@ impl std::fmt::Debug for Env {
 
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Env {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
-        Env(pairs
-            .into_iter()
-            .map(|(n, v)| (n.into(), v.into()))
-            .collect())
+        Env(pairs.into_iter().map(|(n, v)| (n.into(), v.into())).collect())
     }
 }
 

@@ -36,11 +36,7 @@ pub(crate) fn resolve(
         errors: Vec::new(),
     };
     let tree = includer.node(tree);
-    if includer.errors.is_empty() {
-        Ok(tree)
-    } else {
-        Err(includer.errors)
-    }
+    if includer.errors.is_empty() { Ok(tree) } else { Err(includer.errors) }
 }
 
 struct Includer<'a> {
@@ -59,11 +55,7 @@ impl Includer<'_> {
         let value = match value {
             Value::Array(nodes) => {
                 let nodes = nodes.into_iter().enumerate();
-                Value::Array(
-                    nodes
-                        .map(|(n, node)| self.within(Segment::Index(n), node))
-                        .collect(),
-                )
+                Value::Array(nodes.map(|(n, node)| self.within(Segment::Index(n), node)).collect())
             }
             Value::Object(entries) => {
                 let (includes, own): (Vec<Entry>, Vec<Entry>) =
@@ -74,17 +66,8 @@ impl Includer<'_> {
                 });
                 let own: Vec<Entry> = own.collect();
                 return match includes.into_iter().next() {
-                    Some(include) => self.include(
-                        include.value,
-                        Node {
-                            span,
-                            value: Value::Object(own),
-                        },
-                    ),
-                    None => Node {
-                        span,
-                        value: Value::Object(own),
-                    },
+                    Some(include) => self.include(include.value, Node { span, value: Value::Object(own) }),
+                    None => Node { span, value: Value::Object(own) },
                 };
             }
             other => other,
@@ -128,11 +111,10 @@ impl Includer<'_> {
             (Value::Object(_), _) => merge(base, own),
             (_, Value::Object(entries)) if entries.is_empty() => base,
             _ => {
-                let diagnostic = Diagnostic::error(
-                    "the object has other keys, so what is included must be an object too",
-                )
-                .expected("an object")
-                .found(base.kind());
+                let diagnostic =
+                    Diagnostic::error("the object has other keys, so what is included must be an object too")
+                        .expected("an object")
+                        .found(base.kind());
                 self.refuse(include.span, diagnostic);
                 own
             }
@@ -141,8 +123,7 @@ impl Includer<'_> {
 
     fn refuse(&mut self, span: Span, diagnostic: Diagnostic) {
         let place = self.sources.place(span);
-        self.errors
-            .push(diagnostic.key(self.path.key(KEY)).at(place));
+        self.errors.push(diagnostic.key(self.path.key(KEY)).at(place));
     }
 
     /// One included file, with its own includes resolved.
@@ -150,30 +131,19 @@ impl Includer<'_> {
         let path = match self.locate(raw, span) {
             Ok(path) => path,
             Err(diagnostic) => {
-                self.refuse(span, diagnostic);
+                self.refuse(span, *diagnostic);
                 return None;
             }
         };
         let text = match load::read(&path) {
             Ok(text) => text,
             Err(error) => {
-                self.refuse(
-                    span,
-                    Diagnostic::error(format!("cannot read {}: {error}", path.display())),
-                );
+                self.refuse(span, Diagnostic::error(format!("cannot read {}: {error}", path.display())));
                 return None;
             }
         };
-        let shown = self.sources.0[span.file]
-            .path
-            .parent()
-            .unwrap_or(Path::new(""))
-            .join(raw);
-        let shown = if text::pieces(raw).len() == 1 {
-            shown
-        } else {
-            path.clone()
-        };
+        let shown = self.sources.0[span.file].path.parent().unwrap_or(Path::new("")).join(raw);
+        let shown = if text::pieces(raw).len() == 1 { shown } else { path.clone() };
         match tree::parse(self.sources, Source::new(&shown, &text)) {
             Ok(node) => {
                 self.chain.push(path);
@@ -190,66 +160,48 @@ impl Includer<'_> {
 
     /// The file that is meant, with symlinks resolved: below the folder of the file that includes
     /// it, and not one of those that are being read.
-    fn locate(&self, raw: &str, span: Span) -> Result<PathBuf, Diagnostic> {
+    fn locate(&self, raw: &str, span: Span) -> Result<PathBuf, Box<Diagnostic>> {
+        let refuse = |message: String| Err(Box::new(Diagnostic::error(message)));
         if !self.on_disk {
-            return Err(Diagnostic::error(
-                "this text is not a file, so it cannot include one",
-            ));
+            return refuse("this text is not a file, so it cannot include one".to_owned());
         }
         let place = self.sources.place(span);
-        let origin = Origin {
-            key: self.path.key(KEY).to_string(),
-            file: place.file,
-            line: place.line,
-            span,
-        };
+        let origin = Origin { key: self.path.key(KEY).to_string(), file: place.file, line: place.line, span };
         let name = text::resolve(raw, &origin, self.env)
             .map_err(|missing| Diagnostic::error(missing.to_string()).hint(missing.hint()))?;
-        let including = self
-            .chain
-            .last()
-            .map(PathBuf::as_path)
-            .unwrap_or(Path::new(""));
+        let including = self.chain.last().map(PathBuf::as_path).unwrap_or(Path::new(""));
         let folder = including.parent().unwrap_or(Path::new(""));
         let path = folder.join(&name);
-        let path = path.canonicalize().map_err(|error| {
-            Diagnostic::error(format!("cannot read {}: {error}", path.display()))
-        })?;
+        let path = match path.canonicalize() {
+            Ok(path) => path,
+            Err(error) => return refuse(format!("cannot read {}: {error}", path.display())),
+        };
         if !path.starts_with(folder) {
             let message = format!(
                 "{} is not below the folder of the file that includes it, {}",
                 path.display(),
                 folder.display()
             );
-            return Err(Diagnostic::error(message).hint("move it there, or name it with --config"));
+            return Err(Box::new(Diagnostic::error(message).hint("move it below that folder")));
         }
         if let Some(from) = self.chain.iter().position(|file| *file == path) {
-            let mut circle: Vec<String> = self.chain[from..]
-                .iter()
-                .map(|file| file.display().to_string())
-                .collect();
-            circle.push(path.display().to_string());
-            return Err(Diagnostic::error(format!(
-                "files include each other in a circle: {}",
-                circle.join(" includes ")
-            )));
+            let circle = self.chain[from..].iter().chain([&path]).map(|file| file.display().to_string());
+            let circle: Vec<String> = circle.collect();
+            return refuse(format!("files include each other in a circle: {}", circle.join(" includes ")));
         }
         if self.chain.len() > MAX_DEPTH {
-            let message = format!(
-                "{} is included at level {}; at most {MAX_DEPTH} are read",
+            return refuse(format!(
+                "{} is included at level {}; at most {MAX_DEPTH} levels are read",
                 path.display(),
                 self.chain.len()
-            );
-            return Err(Diagnostic::error(message));
+            ));
         }
         Ok(path)
     }
 }
 
 fn wrong_include(found: &str) -> Diagnostic {
-    Diagnostic::error("wrong type")
-        .expected("the path of a file, or a list of paths")
-        .found(found)
+    Diagnostic::error("wrong type").expected("the path of a file, or a list of paths").found(found)
 }
 
 /// `over` on top of `base`.
@@ -274,8 +226,5 @@ fn merge(base: Node, over: Node) -> Node {
         }
         (_, over) => over,
     };
-    Node {
-        span: over.span,
-        value,
-    }
+    Node { span: over.span, value }
 }

@@ -51,10 +51,7 @@ impl KeyPath {
 }
 
 fn is_bare(key: &str) -> bool {
-    !key.is_empty()
-        && key
-            .chars()
-            .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '$' | ':' | '@'))
+    !key.is_empty() && key.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '$' | ':' | '@'))
 }
 
 impl fmt::Display for KeyPath {
@@ -114,11 +111,7 @@ impl Reader<'_> {
     }
 
     fn error(&self, reason: &'static str) -> BadKeyPath {
-        BadKeyPath {
-            text: self.text.to_owned(),
-            reason,
-            at: self.text[..self.at].chars().count() + 1,
-        }
+        BadKeyPath { text: self.text.to_owned(), reason, at: self.text[..self.at].chars().count() + 1 }
     }
 
     fn bare(&mut self) -> Result<Segment, BadKeyPath> {
@@ -161,9 +154,7 @@ impl Reader<'_> {
             }
             _ => {
                 let rest = self.rest();
-                let end = rest
-                    .find(|c: char| !c.is_ascii_digit())
-                    .unwrap_or(rest.len());
+                let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
                 let Ok(index) = rest[..end].parse() else {
                     return Err(self.error("neither a list place nor a quoted key in brackets"));
                 };
@@ -191,22 +182,14 @@ mod tests {
             ("a..b", "an empty key", 3),
             ("a.", "an empty key", 3),
             ("a[", "neither a list place nor a quoted key in brackets", 3),
-            (
-                "a[-1]",
-                "neither a list place nor a quoted key in brackets",
-                3,
-            ),
+            ("a[-1]", "neither a list place nor a quoted key in brackets", 3),
             ("a[1", "a bracket that is not closed", 4),
             ("a[\"x]", "a quoted key that does not end", 3),
             ("a['x]", "a quoted key that does not end", 3),
             ("a]b", "a bracket or quote inside a key", 2),
             ("a[0]b", "no dot after a bracket", 5),
             ("a.[0]", "a bracket after a dot", 3),
-            (
-                "a[99999999999999999999999]",
-                "neither a list place nor a quoted key in brackets",
-                3,
-            ),
+            ("a[99999999999999999999999]", "neither a list place nor a quoted key in brackets", 3),
         ];
         for (text, reason, at) in table {
             let error = text.parse::<KeyPath>().unwrap_err();
@@ -218,18 +201,9 @@ mod tests {
     fn slashes_and_quotes_of_both_kinds_are_read() {
         let path: KeyPath = "agents.defaults.models[\"vllm/*\"].params".parse().unwrap();
         assert_eq!(path.0[3], Segment::Key("vllm/*".into()));
-        assert_eq!(
-            path,
-            "agents.defaults.models['vllm/*'].params".parse().unwrap()
-        );
-        assert_eq!(
-            path,
-            "agents.defaults.models.vllm/*.params".parse().unwrap()
-        );
-        assert_eq!(
-            path.to_string(),
-            "agents.defaults.models[\"vllm/*\"].params"
-        );
+        assert_eq!(path, "agents.defaults.models['vllm/*'].params".parse().unwrap());
+        assert_eq!(path, "agents.defaults.models.vllm/*.params".parse().unwrap());
+        assert_eq!(path.to_string(), "agents.defaults.models[\"vllm/*\"].params");
     }
 
     proptest! {

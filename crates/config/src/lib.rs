@@ -6,27 +6,31 @@
 //! [`SecretRef`]s: they take their environment variables from an [`Env`] when they are needed.
 //! [`edit`] changes one value of the text and keeps the rest.
 
-#![allow(dead_code)]
-
 #[macro_use]
 mod macros;
 
 mod agents;
+pub mod auth;
 mod decode;
 mod diagnostic;
+pub mod edit;
 pub mod env;
 mod include;
 mod key_path;
+mod layout;
 mod load;
 mod models;
 mod network;
 mod paths;
 mod redact;
+mod reference;
 mod secret;
 mod shape;
+mod show;
 mod source;
 mod text;
 mod tree;
+mod write;
 
 pub use agents::{AgentDefaults, Agents, ModelChoice, ModelEntry, ModelPattern};
 pub use diagnostic::{ConfigErrors, Diagnostic, Severity};
@@ -34,11 +38,13 @@ pub use env::Env;
 pub use key_path::{BadKeyPath, KeyPath, Segment};
 pub use load::{Config, IgnoredKey, Loaded, load, open, parse};
 pub use models::{
-    Api, Compat, Cost, Effort, Input, MaxTokensField, Mode, Model, Models, Provider, ProviderId,
-    Request, ThinkingFormat, Tls, UnsupportedApi,
+    Api, Compat, Cost, Effort, Input, MaxTokensField, Mode, Model, Models, Provider, ProviderId, Request,
+    ThinkingFormat, Tls, UnsupportedApi,
 };
 pub use network::Network;
 pub use paths::{ConfigFile, NamedBy, NoHome, Paths};
+pub use reference::{json_schema, reference_markdown};
 pub use secret::{Secret, SecretError, SecretRef, SecretSource};
+pub use show::ShowError;
 pub use source::Place;
 pub use text::{BaseUrl, MissingVariable, Params, PathText, ResolveError, Text};

@@ -11,7 +11,7 @@ use crate::models::Models;
 use crate::network::Network;
 use crate::paths::{ConfigFile, NamedBy};
 use crate::source::{Source, Sources};
-use crate::text::{MissingVariable, Origin, Text};
+use crate::text::{MissingVariable, Text};
 use crate::tree::{self, Node, Value};
 
 object! {
@@ -81,10 +81,7 @@ pub fn load(path: &Path, env: &Env) -> Result<Loaded, ConfigErrors> {
 pub fn open(file: &ConfigFile, env: &Env) -> Result<Loaded, ConfigErrors> {
     match read(&file.path) {
         Ok(text) => build(&file.path, &text, env, true),
-        Err(error)
-            if error.kind() == std::io::ErrorKind::NotFound
-                && file.named_by == NamedBy::Default =>
-        {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && file.named_by == NamedBy::Default => {
             Ok(Loaded::default())
         }
         Err(error) => Err(ConfigErrors::unreadable(&file.path, &error)),
@@ -98,33 +95,20 @@ pub(crate) fn read(path: &Path) -> std::io::Result<String> {
         return Err(std::io::Error::other("it is not a file"));
     }
     if metadata.len() > MAX_BYTES {
-        let reason = format!(
-            "it has {} bytes; at most {MAX_BYTES} are read",
-            metadata.len()
-        );
+        let reason = format!("it has {} bytes; at most {MAX_BYTES} are read", metadata.len());
         return Err(std::io::Error::other(reason));
     }
     std::fs::read_to_string(path)
 }
 
 /// Reads a text that stands, or is to stand, at `path`.
-pub(crate) fn build(
-    path: &Path,
-    text: &str,
-    env: &Env,
-    on_disk: bool,
-) -> Result<Loaded, ConfigErrors> {
+pub(crate) fn build(path: &Path, text: &str, env: &Env, on_disk: bool) -> Result<Loaded, ConfigErrors> {
     let mut sources = Sources::default();
     let tree = tree::parse(&mut sources, Source::new(path, text)).map_err(ConfigErrors)?;
     let tree = include::resolve(tree, &mut sources, env, on_disk).map_err(ConfigErrors)?;
     let mut decoder = Decoder::new(&sources, env);
     let config = Config::decode(&tree, &mut decoder);
-    let Decoder {
-        mut errors,
-        mut warnings,
-        ignored,
-        ..
-    } = decoder;
+    let Decoder { mut errors, mut warnings, ignored, .. } = decoder;
     let config = match config {
         Some(config) if errors.is_empty() => config,
         _ => {
@@ -134,24 +118,14 @@ pub(crate) fn build(
     };
     sort(&mut warnings, &sources);
     let files = sources.0.iter().map(|source| source.path.clone()).collect();
-    Ok(Loaded {
-        config,
-        warnings,
-        ignored,
-        files,
-        sources,
-        tree: Some(tree),
-    })
+    Ok(Loaded { config, warnings, ignored, files, sources, tree: Some(tree) })
 }
 
 /// In the order of the files and lines.
 fn sort(diagnostics: &mut [Diagnostic], sources: &Sources) {
     diagnostics.sort_by_key(|diagnostic| {
         diagnostic.place.as_ref().map(|place| {
-            let file = sources
-                .0
-                .iter()
-                .position(|source| source.path == place.file);
+            let file = sources.0.iter().position(|source| source.path == place.file);
             (file, place.line, place.column)
         })
     });
@@ -165,9 +139,7 @@ impl Loaded {
             1 => "1 key of OpenClaw has".to_owned(),
             n => format!("{n} keys of OpenClaw have"),
         };
-        Some(format!(
-            "{keys} no effect here (`chela config validate` lists them)"
-        ))
+        Some(format!("{keys} no effect here (`chela config validate` lists them)"))
     }
 
     /// The environment variables that strings of the config take and that are missing. Each is an
@@ -180,25 +152,12 @@ impl Loaded {
         }
         missing
     }
-
-    /// Where a key that has no position of its own stands.
-    pub(crate) fn origin(&self, node: &Node, key: &str) -> Origin {
-        let place = self.sources.place(node.span);
-        Origin {
-            key: key.to_owned(),
-            file: place.file,
-            line: place.line,
-            span: node.span,
-        }
-    }
 }
 
 fn collect_missing(node: &Node, cx: &mut Decoder<'_>, missing: &mut Vec<MissingVariable>) {
     use crate::key_path::Segment;
     match &node.value {
-        Value::String(raw) => {
-            missing.extend(crate::text::resolve(raw, &cx.origin(node), cx.env).err())
-        }
+        Value::String(raw) => missing.extend(crate::text::resolve(raw, &cx.origin(node), cx.env).err()),
         Value::Array(nodes) => {
             for (n, node) in nodes.iter().enumerate() {
                 cx.within(Segment::Index(n), |cx| collect_missing(node, cx, missing));
@@ -206,9 +165,7 @@ fn collect_missing(node: &Node, cx: &mut Decoder<'_>, missing: &mut Vec<MissingV
         }
         Value::Object(entries) => {
             for entry in entries {
-                cx.within(Segment::Key(entry.key.clone()), |cx| {
-                    collect_missing(&entry.value, cx, missing)
-                });
+                cx.within(Segment::Key(entry.key.clone()), |cx| collect_missing(&entry.value, cx, missing));
             }
         }
         _ => {}

@@ -37,14 +37,7 @@ macro_rules! object {
                     }),+],
                     elsewhere: vec![$($other),*],
                 });
-                $(
-                    let short: &str = $short;
-                    let object = $crate::shape::Shape::OneOf(vec![
-                        $crate::shape::Shape::Text(concat!("a string, short for {", $short, "}")),
-                        object,
-                    ]);
-                    let _ = short;
-                )?
+                $(let object = object.or_short(concat!("a string, short for {", $short, "}"));)?
                 object
             }
 

@@ -143,10 +143,7 @@ impl Decode for Api {
     const REQUIRED: bool = false;
 
     fn shape() -> Shape {
-        Shape::Choice(vec![(
-            "openai-completions",
-            "Chat completions. The default.",
-        )])
+        Shape::Choice(vec![("openai-completions", "Chat completions. The default.")])
     }
 
     fn decode(node: &Node, cx: &mut Decoder<'_>) -> Option<Self> {
@@ -175,10 +172,7 @@ impl Provider {
     pub fn supported(&self, id: &str) -> Result<(), UnsupportedApi> {
         match &self.api {
             Api::OpenaiCompletions => Ok(()),
-            Api::Other(api) => Err(UnsupportedApi {
-                provider: id.to_owned(),
-                api: api.clone(),
-            }),
+            Api::Other(api) => Err(UnsupportedApi { provider: id.to_owned(), api: api.clone() }),
         }
     }
 }
@@ -340,8 +334,7 @@ fn unique_models(provider: &Provider, cx: &mut Decoder<'_>) {
     let mut seen = BTreeSet::new();
     for model in &provider.models {
         if !seen.insert(model.id.raw()) {
-            let diagnostic =
-                Diagnostic::error("two models with this id").hint("keep one of the two");
+            let diagnostic = Diagnostic::error("two models with this id").hint("keep one of the two");
             cx.error_at(&model.id.origin, diagnostic);
         }
     }

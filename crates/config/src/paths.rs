@@ -101,26 +101,13 @@ mod tests {
     #[test]
     fn the_config_is_looked_up_in_the_documented_order() {
         let env = |pairs: &[(&str, &str)]| pairs.iter().copied().collect::<Env>();
-        let all = [
-            ("CHELA_HOME", "/c"),
-            ("CHELA_CONFIG", "/v.json5"),
-            ("HOME", "/u"),
-        ];
-        let table: [(Option<&str>, &[(&str, &str)], &str, NamedBy); 5] = [
+        let all = [("CHELA_HOME", "/c"), ("CHELA_CONFIG", "/v.json5"), ("HOME", "/u")];
+        type Case<'a> = (Option<&'a str>, &'a [(&'a str, &'a str)], &'a str, NamedBy);
+        let table: [Case; 5] = [
             (Some("/f.json5"), &all, "/f.json5", NamedBy::Flag),
             (None, &all, "/v.json5", NamedBy::Variable),
-            (
-                None,
-                &[("CHELA_HOME", "/c"), ("HOME", "/u")],
-                "/c/chela.json5",
-                NamedBy::Default,
-            ),
-            (
-                None,
-                &[("HOME", "/u")],
-                "/u/.chela/chela.json5",
-                NamedBy::Default,
-            ),
+            (None, &[("CHELA_HOME", "/c"), ("HOME", "/u")], "/c/chela.json5", NamedBy::Default),
+            (None, &[("HOME", "/u")], "/u/.chela/chela.json5", NamedBy::Default),
             (
                 None,
                 &[("CHELA_HOME", ""), ("CHELA_CONFIG", ""), ("HOME", "/u")],
@@ -132,13 +119,7 @@ mod tests {
             let env = env(pairs);
             let paths = Paths::from_env(&env).unwrap();
             let file = paths.config_file(flag.map(Path::new), &env);
-            assert_eq!(
-                file,
-                ConfigFile {
-                    path: path.into(),
-                    named_by
-                }
-            );
+            assert_eq!(file, ConfigFile { path: path.into(), named_by });
         }
         assert_eq!(Paths::from_env(&Env::default()), Err(NoHome));
     }

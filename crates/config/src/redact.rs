@@ -24,14 +24,11 @@ pub(crate) fn is_secret_key(key: &str) -> bool {
         "cookie",
     ];
     let letters = letters_of(key);
-    ENDS.iter().any(|end| letters.ends_with(end))
+    letters == "key" || ENDS.iter().any(|end| letters.ends_with(end))
 }
 
 fn letters_of(key: &str) -> String {
-    key.chars()
-        .filter(|c| c.is_alphanumeric())
-        .flat_map(char::to_lowercase)
-        .collect()
+    key.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
 /// Whether all values below a key are taken for secrets: headers, and variables for other programs.
@@ -39,54 +36,72 @@ pub(crate) fn is_secret_area(key: &str) -> bool {
     matches!(letters_of(key).as_str(), "headers" | "env")
 }
 
-/// The places of all secrets in a tree.
+/// Whether a string carries a login: `http://user:password@host`.
+fn has_login(text: &str) -> bool {
+    let Some((_, rest)) = text.split_once("://") else { return false };
+    rest.split(['/', '?', '#']).next().is_some_and(|host| host.contains('@'))
+}
+
+/// What is known about a value from the keys above it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Context {
+    named: bool,
+    area: bool,
+}
+
+impl Context {
+    /// One key further down.
+    pub fn below(self, key: &str) -> Context {
+        Context { named: is_secret_key(key), area: self.area || is_secret_area(key) }
+    }
+
+    /// Whether the value's key, or the area it stands in, holds secrets.
+    pub fn is_named(self) -> bool {
+        self.named || self.area
+    }
+
+    /// Whether a value is a secret, or a reference to one.
+    pub fn hides(self, value: &Value) -> bool {
+        match value {
+            Value::String(text) => self.is_named() || has_login(text),
+            Value::Number(_) => self.is_named(),
+            _ => false,
+        }
+    }
+}
+
+/// The places of all secrets in a tree; `"${NAME}"` is none.
 pub(crate) fn secret_spans(root: &Node) -> Vec<Range<usize>> {
-    fn walk(node: &Node, secret: bool, area: bool, spans: &mut Vec<Range<usize>>) {
+    fn walk(node: &Node, context: Context, spans: &mut Vec<Range<usize>>) {
         match &node.value {
             Value::Object(entries) => {
                 for entry in entries {
-                    let area = area || is_secret_area(&entry.key);
-                    walk(&entry.value, is_secret_key(&entry.key), area, spans);
+                    walk(&entry.value, context.below(&entry.key), spans);
                 }
             }
-            Value::Array(nodes) => nodes
-                .iter()
-                .for_each(|node| walk(node, secret, area, spans)),
+            Value::Array(nodes) => nodes.iter().for_each(|node| walk(node, context, spans)),
             Value::String(text) if only_variable(text).is_some() => {}
-            Value::String(_) | Value::Number(_) if secret || area => {
-                spans.push(node.span.start..node.span.end)
-            }
+            value if context.hides(value) => spans.push(node.span.start..node.span.end),
             _ => {}
         }
     }
     let mut spans = Vec::new();
-    walk(root, false, false, &mut spans);
+    walk(root, Context::default(), &mut spans);
     spans
 }
 
 /// The places of what may be a secret in a text that cannot be parsed: the value after each key
 /// whose name hints at one. Takes too much rather than too little.
 pub(crate) fn secret_spans_of_text(text: &str) -> Vec<Range<usize>> {
-    const HINTS: &[&str] = &[
-        "key",
-        "token",
-        "secret",
-        "pass",
-        "auth",
-        "credential",
-        "cookie",
-        "headers",
-        "env",
-    ];
+    const HINTS: &[&str] =
+        &["key", "token", "secret", "pass", "auth", "credential", "cookie", "headers", "env"];
     let bytes = text.as_bytes();
     let mut spans = Vec::new();
     for (colon, _) in text.match_indices(':') {
         let before = text[..colon].trim_end().trim_end_matches(['"', '\'']);
         let start = before
             .rfind(|c: char| !(c.is_alphanumeric() || matches!(c, '-' | '_' | '$' | '.')))
-            .map_or(0, |n| {
-                n + before[n..].chars().next().map_or(1, char::len_utf8)
-            });
+            .map_or(0, |n| n + before[n..].chars().next().map_or(1, char::len_utf8));
         let key = letters_of(&before[start..]);
         if !HINTS.iter().any(|hint| key.contains(hint)) {
             continue;
@@ -105,9 +120,7 @@ pub(crate) fn secret_spans_of_text(text: &str) -> Vec<Range<usize>> {
                 spans.push(value + 1..end);
             }
             Some(_) => {
-                let end = text[value..]
-                    .find([',', '}', '\n'])
-                    .map_or(text.len(), |n| value + n);
+                let end = text[value..].find([',', '}', '\n']).map_or(text.len(), |n| value + n);
                 spans.push(value..end);
             }
             None => {}

@@ -49,10 +49,7 @@ impl SecretRef {
             Form::File(path) => read(path, env)?,
         };
         if value.is_empty() {
-            return Err(SecretError::Empty {
-                key: self.origin().key.clone(),
-                from: source,
-            });
+            return Err(SecretError::Empty { key: self.origin().key.clone(), from: source });
         }
         Ok(Secret { value, source })
     }
@@ -75,45 +72,28 @@ impl SecretRef {
     }
 }
 
-pub(crate) fn source_of_text(
-    raw: &str,
-    row_variable: Option<&str>,
-    origin: &Origin,
-) -> SecretSource {
+pub(crate) fn source_of_text(raw: &str, row_variable: Option<&str>, origin: &Origin) -> SecretSource {
     let mut variables = pieces(raw).into_iter().filter_map(|piece| match piece {
         Piece::Variable(name) => Some(name),
         Piece::Literal(_) => None,
     });
-    match (
-        row_variable == Some(raw),
-        variables.next(),
-        variables.next(),
-    ) {
+    match (row_variable == Some(raw), variables.next(), variables.next()) {
         (true, ..) => SecretSource::Variable(raw.to_owned()),
         (_, Some(name), None) => SecretSource::Variable(name.to_owned()),
-        _ => SecretSource::Config {
-            key: origin.key.clone(),
-            file: origin.file.clone(),
-        },
+        _ => SecretSource::Config { key: origin.key.clone(), file: origin.file.clone() },
     }
 }
 
 fn read(path: &PathText, env: &Env) -> Result<String, SecretError> {
     let file = path.resolve(env)?;
-    let unreadable = |reason: String| SecretError::File {
-        key: path.text().key().to_owned(),
-        file: file.clone(),
-        reason,
-    };
+    let unreadable =
+        |reason: String| SecretError::File { key: path.text().key().to_owned(), file: file.clone(), reason };
     let metadata = std::fs::metadata(&file).map_err(|error| unreadable(error.to_string()))?;
     if !metadata.is_file() {
         return Err(unreadable("it is not a file".to_owned()));
     }
     if metadata.len() > MAX_BYTES {
-        return Err(unreadable(format!(
-            "it has {} bytes; a key has at most {MAX_BYTES}",
-            metadata.len()
-        )));
+        return Err(unreadable(format!("it has {} bytes; a key has at most {MAX_BYTES}", metadata.len())));
     }
     let text = std::fs::read_to_string(&file).map_err(|error| unreadable(error.to_string()))?;
     Ok(text.trim_end().to_owned())
@@ -136,10 +116,7 @@ pub struct Secret {
 impl Secret {
     /// A value and where it comes from.
     pub fn new(value: impl Into<String>, source: SecretSource) -> Secret {
-        Secret {
-            value: value.into(),
-            source,
-        }
+        Secret { value: value.into(), source }
     }
 
     /// The value, for the one place that sends it.

@@ -49,6 +49,11 @@ pub(crate) struct Field {
 }
 
 impl Shape {
+    /// This object, or a string that is short for it.
+    pub fn or_short(self, words: &'static str) -> Shape {
+        Shape::OneOf(vec![Shape::Text(words), self])
+    }
+
     /// In a few words, for the reference and for errors.
     pub fn words(&self) -> String {
         match self {
@@ -60,10 +65,7 @@ impl Shape {
             Shape::Seconds => "a number of seconds above 0".to_owned(),
             Shape::Text(what) => (*what).to_owned(),
             Shape::Choice(choices) => {
-                let names: Vec<String> = choices
-                    .iter()
-                    .map(|(name, _)| format!("\"{name}\""))
-                    .collect();
+                let names: Vec<String> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
                 match names.as_slice() {
                     [only] => only.clone(),
                     [head @ .., last] => format!("{} or {last}", head.join(", ")),
@@ -74,11 +76,7 @@ impl Shape {
             Shape::Map { key, .. } => format!("an object with {key} as keys"),
             Shape::Fields(what) => (*what).to_owned(),
             Shape::Object(_) => "an object".to_owned(),
-            Shape::OneOf(shapes) => shapes
-                .iter()
-                .map(Shape::words)
-                .collect::<Vec<_>>()
-                .join(", or "),
+            Shape::OneOf(shapes) => shapes.iter().map(Shape::words).collect::<Vec<_>>().join(", or "),
         }
     }
 
@@ -115,12 +113,8 @@ impl Shape {
                     );
                 }
                 properties.insert("$include".to_owned(), include_schema());
-                let required: Vec<&str> = object
-                    .fields
-                    .iter()
-                    .filter(|field| field.required)
-                    .map(|field| field.key)
-                    .collect();
+                let required: Vec<&str> =
+                    object.fields.iter().filter(|field| field.required).map(|field| field.key).collect();
                 let mut schema = json!({"type": "object", "properties": properties});
                 if !required.is_empty() {
                     schema["required"] = json!(required);

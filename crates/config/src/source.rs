@@ -56,10 +56,7 @@ impl Sources {
     /// Whether anything in the span must not be shown.
     pub fn is_masked(&self, span: Span) -> bool {
         let source = &self.0[span.file];
-        source
-            .masks
-            .iter()
-            .any(|mask| mask.start < span.end && span.start < mask.end)
+        source.masks.iter().any(|mask| mask.start < span.end && span.start < mask.end)
     }
 
     pub fn place(&self, span: Span) -> Place {
@@ -68,15 +65,8 @@ impl Sources {
         let start = floor(text, span.start);
         let end = floor(text, span.end).max(start);
         let (line, line_start) = line_of(text, start);
-        let line_end = text[line_start..]
-            .find(['\n', '\r'])
-            .map_or(text.len(), |n| line_start + n);
-        let (excerpt, marked) = excerpt(
-            text,
-            line_start..line_end,
-            start..end.min(line_end),
-            &source.masks,
-        );
+        let line_end = text[line_start..].find(['\n', '\r']).map_or(text.len(), |n| line_start + n);
+        let (excerpt, marked) = excerpt(text, line_start..line_end, start..end.min(line_end), &source.masks);
         let (excerpt, marked) = window(&excerpt, marked);
         Place {
             file: source.path.clone(),
@@ -166,8 +156,5 @@ fn window(line: &str, marked: Range<usize>) -> (String, Range<usize>) {
         shown.push('…');
     }
     let start = marked.start - from + shift;
-    (
-        shown,
-        start..(marked.end.min(to) - from + shift).max(start + 1),
-    )
+    (shown, start..(marked.end.min(to) - from + shift).max(start + 1))
 }

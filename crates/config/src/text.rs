@@ -86,9 +86,7 @@ pub(crate) enum Piece<'a> {
 
 fn is_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
-        && name
-            .chars()
-            .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+        && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
 }
 
 /// Splits a template. What only looks like a reference (`${lower}`, `${`) is literal.
@@ -137,20 +135,11 @@ pub(crate) fn only_variable(raw: &str) -> Option<&str> {
 impl Text {
     /// A value that does not come from a file; `key` is what errors call it.
     pub fn new(raw: impl Into<String>, key: impl Into<String>) -> Text {
-        Text {
-            raw: raw.into(),
-            origin: Arc::new(Origin {
-                key: key.into(),
-                ..Origin::default()
-            }),
-        }
+        Text { raw: raw.into(), origin: Arc::new(Origin { key: key.into(), ..Origin::default() }) }
     }
 
     pub(crate) fn with_origin(raw: &str, origin: Arc<Origin>) -> Text {
-        Text {
-            raw: raw.to_owned(),
-            origin,
-        }
+        Text { raw: raw.to_owned(), origin }
     }
 
     /// The template as it stands in the file.
@@ -181,11 +170,7 @@ pub(crate) fn resolve(raw: &str, origin: &Origin, env: &Env) -> Result<String, M
     Ok(text)
 }
 
-pub(crate) fn variable<'e>(
-    name: &str,
-    origin: &Origin,
-    env: &'e Env,
-) -> Result<&'e str, MissingVariable> {
+pub(crate) fn variable<'e>(name: &str, origin: &Origin, env: &'e Env) -> Result<&'e str, MissingVariable> {
     env.get(name).ok_or_else(|| MissingVariable {
         variable: name.to_owned(),
         key: origin.key.clone(),
@@ -205,10 +190,7 @@ pub struct PathText {
 
 impl PathText {
     pub(crate) fn new(text: Text, folder: &Path) -> PathText {
-        PathText {
-            text,
-            folder: folder.to_owned(),
-        }
+        PathText { text, folder: folder.to_owned() }
     }
 
     /// The template as it stands in the file.
@@ -263,9 +245,7 @@ impl BaseUrl {
 
 /// What is wrong with an address, and what to do.
 pub(crate) fn base_url_problem(url: &str) -> Option<&'static str> {
-    let rest = url
-        .strip_prefix("http://")
-        .or_else(|| url.strip_prefix("https://"));
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
     let Some(rest) = rest else {
         return Some("begin it with http:// or https://");
     };
@@ -279,8 +259,7 @@ pub(crate) fn base_url_problem(url: &str) -> Option<&'static str> {
     if url.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return Some("remove the blanks");
     }
-    rest.contains(['?', '#'])
-        .then_some("end it with the path, without `?` and `#`")
+    rest.contains(['?', '#']).then_some("end it with the path, without `?` and `#`")
 }
 
 /// An address in which a login is masked.
@@ -309,10 +288,7 @@ impl PartialEq for Params {
 }
 
 impl Params {
-    pub(crate) fn new(
-        fields: serde_json::Map<String, serde_json::Value>,
-        origin: Arc<Origin>,
-    ) -> Params {
+    pub(crate) fn new(fields: serde_json::Map<String, serde_json::Value>, origin: Arc<Origin>) -> Params {
         Params { fields, origin }
     }
 
@@ -327,10 +303,7 @@ impl Params {
     }
 
     /// The fields with all variables filled in.
-    pub fn resolve(
-        &self,
-        env: &Env,
-    ) -> Result<serde_json::Map<String, serde_json::Value>, MissingVariable> {
+    pub fn resolve(&self, env: &Env) -> Result<serde_json::Map<String, serde_json::Value>, MissingVariable> {
         let mut fields = self.fields.clone();
         for (key, value) in &mut fields {
             self.fill(value, &mut vec![key.clone()], env)?;

@@ -38,10 +38,7 @@ pub(crate) struct Entry {
 /// JSON5: comments, trailing commas, single quotes, unquoted keys, hex, `+1`, `.5`, escapes; not
 /// the parser's own allowance of missing commas.
 fn options() -> ParseOptions {
-    ParseOptions {
-        allow_missing_commas: false,
-        ..ParseOptions::default()
-    }
+    ParseOptions { allow_missing_commas: false, ..ParseOptions::default() }
 }
 
 /// Adds a text to the sources and reads it; an empty text is an empty object.
@@ -52,19 +49,11 @@ pub(crate) fn parse(sources: &mut Sources, source: Source) -> Result<Node, Vec<D
     sources.0.push(source);
     let text = sources.0[file].text.as_str();
     let mut duplicates = Vec::new();
-    let parsed = parse_to_ast(text, &CollectOptions::default(), &options()).map(|parsed| {
-        match parsed.value {
+    let parsed =
+        parse_to_ast(text, &CollectOptions::default(), &options()).map(|parsed| match parsed.value {
             Some(value) => convert(value, file, &mut KeyPath::default(), &mut duplicates),
-            None => Node {
-                span: Span {
-                    file,
-                    start: 0,
-                    end: text.len(),
-                },
-                value: Value::Object(Vec::new()),
-            },
-        }
-    });
+            None => Node { span: Span { file, start: 0, end: text.len() }, value: Value::Object(Vec::new()) },
+        });
     match parsed {
         Ok(node) => {
             let masks = redact::secret_spans(&node);
@@ -86,11 +75,7 @@ pub(crate) fn parse(sources: &mut Sources, source: Source) -> Result<Node, Vec<D
         Err(error) => {
             let masks = redact::secret_spans_of_text(text);
             let diagnostic = syntax_error(&error);
-            let span = Span {
-                file,
-                start: error.range().start,
-                end: error.range().end,
-            };
+            let span = Span { file, start: error.range().start, end: error.range().end };
             sources.0[file].masks = masks;
             Err(vec![diagnostic.at(sources.place(span))])
         }
@@ -114,29 +99,15 @@ fn syntax_error(error: &ParseError) -> Diagnostic {
     };
     let kind = error.kind().to_string();
     let mut letters = kind.chars();
-    let lower: String = letters
-        .next()
-        .into_iter()
-        .flat_map(char::to_lowercase)
-        .chain(letters)
-        .collect();
+    let lower: String = letters.next().into_iter().flat_map(char::to_lowercase).chain(letters).collect();
     Diagnostic::error(format!("syntax: {lower}")).hint(hint)
 }
 
 type Duplicate = (String, Span, Span);
 
-fn convert(
-    value: ast::Value<'_>,
-    file: usize,
-    path: &mut KeyPath,
-    duplicates: &mut Vec<Duplicate>,
-) -> Node {
+fn convert(value: ast::Value<'_>, file: usize, path: &mut KeyPath, duplicates: &mut Vec<Duplicate>) -> Node {
     let range = value.range();
-    let span = Span {
-        file,
-        start: range.start,
-        end: range.end,
-    };
+    let span = Span { file, start: range.start, end: range.end };
     let value = match value {
         ast::Value::NullKeyword(_) => Value::Null,
         ast::Value::BooleanLit(lit) => Value::Bool(lit.value),
@@ -155,11 +126,7 @@ fn convert(
             let mut entries: Vec<Entry> = Vec::with_capacity(object.properties.len());
             for property in object.properties {
                 let range = property.name.range();
-                let key_span = Span {
-                    file,
-                    start: range.start,
-                    end: range.end,
-                };
+                let key_span = Span { file, start: range.start, end: range.end };
                 let key = property.name.into_string();
                 path.0.push(Segment::Key(key.clone()));
                 if let Some(first) = entries.iter().find(|entry| entry.key == key) {
@@ -167,11 +134,7 @@ fn convert(
                 }
                 let value = convert(property.value, file, path, duplicates);
                 path.0.pop();
-                entries.push(Entry {
-                    key,
-                    key_span,
-                    value,
-                });
+                entries.push(Entry { key, key_span, value });
             }
             Value::Object(entries)
         }
@@ -182,10 +145,9 @@ fn convert(
 impl Node {
     pub fn get(&self, segment: &Segment) -> Option<&Node> {
         match (&self.value, segment) {
-            (Value::Object(entries), Segment::Key(key)) => entries
-                .iter()
-                .find(|entry| entry.key == *key)
-                .map(|entry| &entry.value),
+            (Value::Object(entries), Segment::Key(key)) => {
+                entries.iter().find(|entry| entry.key == *key).map(|entry| &entry.value)
+            }
             (Value::Array(nodes), Segment::Index(index)) => nodes.get(*index),
             _ => None,
         }
@@ -205,15 +167,8 @@ impl Node {
         let Value::String(_) = self.value else {
             return None;
         };
-        let entry = Entry {
-            key: key.to_owned(),
-            key_span: self.span,
-            value: self.clone(),
-        };
-        Some(Node {
-            span: self.span,
-            value: Value::Object(vec![entry]),
-        })
+        let entry = Entry { key: key.to_owned(), key_span: self.span, value: self.clone() };
+        Some(Node { span: self.span, value: Value::Object(vec![entry]) })
     }
 
     /// What kind of value it is, with an article.
@@ -236,11 +191,7 @@ impl Node {
             Value::Bool(value) => (*value).into(),
             Value::Number(raw) => serde_json::Value::Number(json_number(raw).ok_or(self)?),
             Value::String(text) => text.as_str().into(),
-            Value::Array(nodes) => nodes
-                .iter()
-                .map(Node::to_json)
-                .collect::<Result<Vec<_>, _>>()?
-                .into(),
+            Value::Array(nodes) => nodes.iter().map(Node::to_json).collect::<Result<Vec<_>, _>>()?.into(),
             Value::Object(entries) => entries
                 .iter()
                 .map(|entry| Ok((entry.key.clone(), entry.value.to_json()?)))
@@ -256,13 +207,9 @@ pub(crate) fn number(raw: &str) -> f64 {
         Some(digits) => (-1.0, digits),
         None => (1.0, raw.strip_prefix('+').unwrap_or(raw)),
     };
-    let hex = digits
-        .strip_prefix("0x")
-        .or_else(|| digits.strip_prefix("0X"));
+    let hex = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X"));
     let value = match hex {
-        Some(hex) => hex.chars().fold(0.0, |sum, c| {
-            sum * 16.0 + f64::from(c.to_digit(16).unwrap_or(0))
-        }),
+        Some(hex) => hex.chars().fold(0.0, |sum, c| sum * 16.0 + f64::from(c.to_digit(16).unwrap_or(0))),
         None => digits.parse().unwrap_or(f64::NAN),
     };
     sign * value
@@ -271,9 +218,7 @@ pub(crate) fn number(raw: &str) -> f64 {
 /// A JSON5 number as a whole one, exactly; `128e3` and `1.0` are whole too.
 pub(crate) fn whole_number(raw: &str) -> Option<i128> {
     let digits = raw.trim_start_matches(['-', '+']);
-    let hex = digits
-        .strip_prefix("0x")
-        .or_else(|| digits.strip_prefix("0X"));
+    let hex = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X"));
     let exact = match hex {
         Some(hex) => i128::from_str_radix(hex, 16),
         None => digits.parse(),
@@ -289,11 +234,7 @@ pub(crate) fn whole_number(raw: &str) -> Option<i128> {
 
 fn json_number(raw: &str) -> Option<serde_json::Number> {
     let is_double = raw.contains(['.', 'e', 'E']) && !raw.contains(['x', 'X']);
-    let whole = if is_double || raw == "-0" {
-        None
-    } else {
-        whole_number(raw)
-    };
+    let whole = if is_double || raw == "-0" { None } else { whole_number(raw) };
     match whole {
         Some(value) => match (i64::try_from(value), u64::try_from(value)) {
             (Ok(value), _) => Some(value.into()),
