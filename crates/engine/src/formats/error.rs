@@ -22,7 +22,8 @@ pub enum FormatError {
     },
     /// The file ends before a field does.
     #[error(
-        "{what} at byte {offset} needs {expected} bytes, but {found} are left: the file is truncated or damaged; fetch it again"
+        "{what} at byte {offset} needs {expected} bytes, but {found} are left: \
+         the file is truncated or damaged; fetch it again"
     )]
     Truncated {
         /// The field.
@@ -79,5 +80,22 @@ impl FormatError {
             Self::File { .. } => self,
             other => Self::File { path: path.to_path_buf(), source: Box::new(other) },
         }
+    }
+
+    pub(crate) fn invalid(
+        what: impl Into<String>,
+        offset: Option<u64>,
+        expected: impl Into<String>,
+        found: impl std::fmt::Display,
+    ) -> Self {
+        Self::Invalid { what: what.into(), offset, expected: expected.into(), found: found.to_string() }
+    }
+
+    pub(crate) fn missing(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Missing { what: what.into(), hint: hint.into() }
+    }
+
+    pub(crate) fn unsupported(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Unsupported { what: what.into(), hint: hint.into() }
     }
 }
