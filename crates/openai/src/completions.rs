@@ -49,7 +49,7 @@ pub struct Completion {
     #[serde(default, deserialize_with = "de::or_default")]
     pub object: String,
     /// Unix seconds.
-    #[serde(default, deserialize_with = "de::int")]
+    #[serde(default, deserialize_with = "de::seconds")]
     pub created: u64,
     /// Served model name.
     #[serde(default, deserialize_with = "de::or_default")]
@@ -72,10 +72,10 @@ pub struct Completion {
     #[serde(default)]
     pub ec_transfer_params: Option<Value>,
     /// With `--enable-per-request-metrics`. vLLM.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "de::lenient")]
     pub metrics: Option<RequestMetrics>,
     /// llama.cpp's timings.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "de::lenient", skip_serializing_if = "Option::is_none")]
     pub timings: Option<Timings>,
 }
 
@@ -92,7 +92,7 @@ pub struct CompletionChoice {
     #[serde(default)]
     pub logprobs: Option<CompletionLogprobs>,
     /// Why it ended.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "FinishReason::opt")]
     pub finish_reason: Option<FinishReason>,
     /// The stop string or token id that ended it. vLLM.
     #[serde(default)]
@@ -138,7 +138,7 @@ pub struct CompletionChunk {
     #[serde(default, deserialize_with = "de::or_default")]
     pub object: String,
     /// Unix seconds.
-    #[serde(default, deserialize_with = "de::int")]
+    #[serde(default, deserialize_with = "de::seconds")]
     pub created: u64,
     /// Served model name.
     #[serde(default, deserialize_with = "de::or_default")]
@@ -153,7 +153,7 @@ pub struct CompletionChunk {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system_fingerprint: Option<String>,
     /// In the usage chunk. vLLM.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "de::lenient", skip_serializing_if = "Option::is_none")]
     pub metrics: Option<RequestMetrics>,
 }
 
@@ -170,7 +170,7 @@ pub struct CompletionChunkChoice {
     #[serde(default)]
     pub logprobs: Option<CompletionLogprobs>,
     /// In the choice's last chunk.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "FinishReason::opt")]
     pub finish_reason: Option<FinishReason>,
     /// The stop string or token id that ended it. vLLM.
     #[serde(default)]

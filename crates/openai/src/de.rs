@@ -32,6 +32,30 @@ where
     Ok(Option::<T>::deserialize(d)?.unwrap_or_default())
 }
 
+/// Reads a vendor's extra, or nothing where another vendor gives the name
+/// another shape: an answer is not lost over a field that nobody asked for.
+pub fn lenient<'de, D, T>(d: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: de::DeserializeOwned,
+{
+    Ok(serde_json::from_value(Value::deserialize(d)?).ok())
+}
+
+/// As [`opt_int`], anything else being absent.
+pub fn lenient_int<'de, D, T>(d: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: TryFrom<i128>,
+{
+    Ok(opt_int(Value::deserialize(d)?).unwrap_or_default())
+}
+
+/// Reads Unix seconds; zero where the server writes a date in words or none.
+pub fn seconds<'de, D: Deserializer<'de>>(d: D) -> Result<u64, D::Error> {
+    Ok(lenient_int(d)?.unwrap_or_default())
+}
+
 /// Reads an integer that may also come as `2.0`, `"2"` or `null`.
 pub fn opt_int<'de, D, T>(d: D) -> Result<Option<T>, D::Error>
 where

@@ -25,6 +25,11 @@ impl ModelList {
     }
 }
 
+/// vLLM's rows, or none: what others put there decides nothing.
+fn permissions<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Vec<ModelPermission>, D::Error> {
+    Ok(de::lenient(d)?.unwrap_or_default())
+}
+
 fn list() -> String {
     "list".into()
 }
@@ -34,7 +39,8 @@ fn model() -> String {
 }
 
 /// One row. The fields up to `permission` are vLLM's, always written; the
-/// others are read where a server has them and left out otherwise.
+/// others are read where a server has them and left out otherwise; one of
+/// another type than expected counts as absent, so that a row is not lost over it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelCard {
     /// Name to ask for; may contain slashes.
@@ -43,65 +49,70 @@ pub struct ModelCard {
     #[serde(default = "model")]
     pub object: String,
     /// Unix seconds.
-    #[serde(default, deserialize_with = "de::int")]
+    #[serde(default, deserialize_with = "de::seconds")]
     pub created: u64,
     /// Who runs or made it: `vllm`, `llamacpp`, `library`, …
-    #[serde(default, deserialize_with = "de::or_default")]
+    #[serde(default, deserialize_with = "de::id")]
     pub owned_by: String,
     /// Path or repository of the weights. vLLM.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "de::lenient")]
     pub root: Option<String>,
     /// Id of the base model of a LoRA row. vLLM.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "de::lenient")]
     pub parent: Option<String>,
     /// Window in tokens, prompt and answer; `null` on LoRA rows. vLLM, SGLang.
-    #[serde(default, deserialize_with = "de::opt_int")]
+    #[serde(default, deserialize_with = "de::lenient_int")]
     pub max_model_len: Option<u64>,
     /// OpenAI's permission rows, as vLLM writes them.
-    #[serde(default, deserialize_with = "de::or_default")]
+    #[serde(default, deserialize_with = "permissions")]
     pub permission: Vec<ModelPermission>,
     /// Facts about the file. llama.cpp.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "de::lenient", skip_serializing_if = "Option::is_none")]
     pub meta: Option<ModelMeta>,
     /// Window in tokens. OpenRouter, Together, others.
-    #[serde(default, deserialize_with = "de::opt_int", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "de::lenient_int", skip_serializing_if = "Option::is_none")]
     pub context_length: Option<u64>,
     /// Window in tokens. Groq, others.
-    #[serde(default, deserialize_with = "de::opt_int", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "de::lenient_int", skip_serializing_if = "Option::is_none")]
     pub context_window: Option<u64>,
     /// Window in tokens. Mistral; LM Studio's greatest.
     #[serde(
         default,
         alias = "max_context_window",
-        deserialize_with = "de::opt_int",
+        deserialize_with = "de::lenient_int",
         skip_serializing_if = "Option::is_none"
     )]
     pub max_context_length: Option<u64>,
     /// Window the model is loaded with. LM Studio's own API.
-    #[serde(default, deserialize_with = "de::opt_int", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "de::lenient_int", skip_serializing_if = "Option::is_none")]
     pub loaded_context_length: Option<u64>,
     /// Most prompt tokens. LiteLLM.
-    #[serde(default, deserialize_with = "de::opt_int", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "de::lenient_int", skip_serializing_if = "Option::is_none")]
     pub max_input_tokens: Option<u64>,
     /// Most answer tokens. LiteLLM, Groq.
     #[serde(
         default,
         alias = "max_completion_tokens",
-        deserialize_with = "de::opt_int",
+        deserialize_with = "de::lenient_int",
         skip_serializing_if = "Option::is_none"
     )]
     pub max_output_tokens: Option<u64>,
     /// `llm`, `vlm`, `embeddings`. LM Studio.
-    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        rename = "type",
+        deserialize_with = "de::lenient",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub kind: Option<String>,
     /// `loaded`, `not-loaded`. LM Studio.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "de::lenient", skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
     /// Architecture: `qwen3`, `llama`. LM Studio.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "de::lenient", skip_serializing_if = "Option::is_none")]
     pub arch: Option<String>,
     /// `Q4_K_M`, `4bit`. LM Studio.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "de::lenient", skip_serializing_if = "Option::is_none")]
     pub quantization: Option<String>,
     /// `tool_use` and others: a list (LM Studio, llama.cpp) or a map (Mistral).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -146,16 +157,16 @@ impl ModelCard {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ModelMeta {
     /// Window the model was trained with.
-    #[serde(default, deserialize_with = "de::opt_int", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "de::lenient_int", skip_serializing_if = "Option::is_none")]
     pub n_ctx_train: Option<u64>,
     /// Window of one slot.
-    #[serde(default, deserialize_with = "de::opt_int", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "de::lenient_int", skip_serializing_if = "Option::is_none")]
     pub n_ctx: Option<u64>,
     /// Parameters.
-    #[serde(default, deserialize_with = "de::opt_int", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "de::lenient_int", skip_serializing_if = "Option::is_none")]
     pub n_params: Option<u64>,
     /// Bytes.
-    #[serde(default, deserialize_with = "de::opt_int", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "de::lenient_int", skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
     /// The other facts.
     #[serde(flatten)]
@@ -172,7 +183,7 @@ pub struct ModelPermission {
     #[serde(default)]
     pub object: String,
     /// Unix seconds.
-    #[serde(default, deserialize_with = "de::int")]
+    #[serde(default, deserialize_with = "de::seconds")]
     pub created: u64,
     /// Always false.
     #[serde(default)]

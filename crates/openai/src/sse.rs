@@ -1,10 +1,11 @@
 //! Server-sent events (WHATWG HTML, 9.2 "Server-sent events"): an incremental
 //! decoder without I/O, and the encoder.
 //!
-//! One departure from the standard: an event that the end of the stream cuts
+//! Two departures from the standard. An event that the end of the stream cuts
 //! before its blank line is delivered by [`Decoder::finish`], not discarded,
-//! since servers leave out the last newlines. `id` and `retry` fields are
-//! ignored: nobody resumes a completion.
+//! since servers leave out the last newlines. A field `error` is data under the
+//! name `error`: llama.cpp reported failures so until 2025. `id` and `retry`
+//! fields are ignored: nobody resumes a completion.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -178,7 +179,10 @@ impl Decoder {
         let value = value.strip_prefix(' ').unwrap_or(value);
         match field {
             "" => self.ready.push_back(Event::Comment(value.to_owned())),
-            "data" => {
+            "data" | "error" => {
+                if field == "error" {
+                    self.name = Some(field.to_owned());
+                }
                 if mem::replace(&mut self.has_data, true) {
                     self.data.push('\n');
                 }

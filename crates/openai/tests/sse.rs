@@ -29,7 +29,8 @@ fn comment(text: &str) -> Event {
 
 #[test]
 fn the_rules_of_the_standard() {
-    let table: [(&str, Vec<Event>); 18] = [
+    let table: [(&str, Vec<Event>); 19] = [
+        ("error: {}\n\n", vec![named("error", "{}")]),
         ("", vec![]),
         ("data: a\n\n", vec![data("a")]),
         ("data:a\n\n", vec![data("a")]),

@@ -6,7 +6,7 @@ use chela_openai::chat::{
     StreamEvent, StreamOptions, ToolCall, ToolChoice,
 };
 use chela_openai::error::{ErrorBody, ErrorCode, ErrorShape};
-use chela_openai::models::ModelList;
+use chela_openai::models::{ModelCard, ModelList};
 use serde_json::{Value, json};
 
 fn fold(chunks: &[Value]) -> ChatCompletion {
@@ -177,6 +177,16 @@ fn both_names_of_reasoning_are_one_text() {
 }
 
 #[test]
+fn a_chunk_is_not_lost_over_extras_of_another_shape() {
+    let answer = fold(&[json!({
+        "created": "today", "timings": [1], "metrics": "none", "prompt_progress": 0.5,
+        "choices": [{"index": 0, "delta": {"content": "x"}, "finish_reason": "", "logprobs": []}],
+    })]);
+    assert_eq!(answer.choices[0].message.content.as_deref(), Some("x"));
+    assert_eq!(answer.choices[0].finish_reason, None);
+}
+
+#[test]
 fn tool_calls_are_put_together_however_they_are_cut() {
     let expected = vec![ToolCall::new("a", "ls", "{}"), ToolCall::new("b", "read", r#"{"path":"x"}"#)];
     let by_index = [
@@ -288,9 +298,12 @@ fn model_lists_of_other_servers() {
         {"id": "lm", "object": "model", "type": "llm", "state": "loaded", "max_context_length": 131072,
          "loaded_context_length": 4096, "capabilities": ["tool_use"]},
         {"id": "lite", "owned_by": null, "max_input_tokens": "8192"},
+        {"id": "odd", "created": "2026-01-01T00:00:00Z", "context_length": "32k", "meta": [],
+         "permission": ["read"], "type": 7, "root": {}},
     ]}))
     .unwrap();
     assert_eq!(list.data[0].meta.as_ref().unwrap().n_ctx_train, Some(32768));
     assert_eq!(list.data[1].loaded_context_length, Some(4096));
     assert_eq!(list.data[2].max_input_tokens, Some(8192));
+    assert_eq!(list.data[3], ModelCard::new("odd"));
 }

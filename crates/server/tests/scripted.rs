@@ -259,6 +259,8 @@ fn other_servers_are_played_by_rows_and_routes() {
     assert!(get("/health").starts_with("HTTP/1.1 404"));
     assert!(get("/metrics").starts_with("HTTP/1.1 404"));
     assert_eq!(body(&get("/props")), r#"{"n_ctx":4096}"#);
+    server.route("GET", "/props", Canned::json(503, &json!({"error": "loading"})));
+    assert!(get("/props").starts_with("HTTP/1.1 503"));
     let list: ModelList = serde_json::from_str(body(&get("/v1/models"))).unwrap();
     assert_eq!(list.data[0].loaded_context_length, Some(4096));
     let mut request = ask(false);

@@ -19,7 +19,7 @@ pub struct ChatCompletion {
     #[serde(default, deserialize_with = "de::or_default")]
     pub object: String,
     /// Unix seconds.
-    #[serde(default, deserialize_with = "de::int")]
+    #[serde(default, deserialize_with = "de::seconds")]
     pub created: u64,
     /// Served model name.
     #[serde(default, deserialize_with = "de::or_default")]
@@ -51,10 +51,10 @@ pub struct ChatCompletion {
     #[serde(default)]
     pub ec_transfer_params: Option<Value>,
     /// With `--enable-per-request-metrics`. vLLM.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "de::lenient")]
     pub metrics: Option<RequestMetrics>,
     /// llama.cpp's timings.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "de::lenient", skip_serializing_if = "Option::is_none")]
     pub timings: Option<Timings>,
 }
 
@@ -71,10 +71,10 @@ pub struct Choice {
     /// What the model said.
     pub message: AssistantMessage,
     /// Log-probabilities of its tokens.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "de::lenient")]
     pub logprobs: Option<Logprobs>,
     /// Why it ended.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "FinishReason::opt")]
     pub finish_reason: Option<FinishReason>,
     /// The stop string or token id that ended it. vLLM.
     #[serde(default)]
@@ -156,7 +156,7 @@ pub struct ChatChunk {
     #[serde(default, deserialize_with = "de::or_default")]
     pub object: String,
     /// Unix seconds.
-    #[serde(default, deserialize_with = "de::int")]
+    #[serde(default, deserialize_with = "de::seconds")]
     pub created: u64,
     /// Served model name.
     #[serde(default, deserialize_with = "de::or_default")]
@@ -171,7 +171,7 @@ pub struct ChatChunk {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system_fingerprint: Option<String>,
     /// In the usage chunk. vLLM.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "de::lenient", skip_serializing_if = "Option::is_none")]
     pub metrics: Option<RequestMetrics>,
     /// In the first chunk. vLLM.
     #[serde(default, deserialize_with = "de::nullable", skip_serializing_if = "Option::is_none")]
@@ -180,10 +180,10 @@ pub struct ChatChunk {
     #[serde(default, deserialize_with = "de::nullable", skip_serializing_if = "Option::is_none")]
     pub prompt_text: Nullable<String>,
     /// llama.cpp's timings, in the last chunk or in each.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "de::lenient", skip_serializing_if = "Option::is_none")]
     pub timings: Option<Timings>,
     /// llama.cpp's progress of the prefill.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "de::lenient", skip_serializing_if = "Option::is_none")]
     pub prompt_progress: Option<PromptProgress>,
 }
 
@@ -197,10 +197,10 @@ pub struct ChunkChoice {
     #[serde(default, deserialize_with = "de::or_default")]
     pub delta: Delta,
     /// Log-probabilities of the tokens added.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "de::lenient")]
     pub logprobs: Option<Logprobs>,
     /// In the choice's last chunk.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "FinishReason::opt")]
     pub finish_reason: Option<FinishReason>,
     /// In the choice's last chunk. vLLM.
     #[serde(default, deserialize_with = "de::nullable", skip_serializing_if = "Option::is_none")]
@@ -300,6 +300,12 @@ pub enum FinishReason {
 }
 
 impl FinishReason {
+    /// Reads the field; servers that mean none also write `""`.
+    pub(crate) fn opt<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<Self>, D::Error> {
+        let word = Option::<String>::deserialize(d)?;
+        Ok(word.filter(|w| !w.is_empty()).map(|w| w.as_str().into()))
+    }
+
     /// The word on the wire.
     pub fn as_str(&self) -> &str {
         match self {

@@ -29,7 +29,8 @@ pub use turn::{Canned, Turn};
 /// Builds the server of a test.
 ///
 /// By default it plays a vLLM with parsers, one model `tiny` with a window of
-/// 32,768 tokens, no key, and reasoning under the name `reasoning`. Turns are
+/// 32,768 tokens, no key, no keep-alive comments, and reasoning under the name
+/// `reasoning`. Turns are
 /// answered in order; when they are used up, the next request is answered 500
 /// with a message that says so, unless [`Scripted::respond`] is set.
 ///
@@ -48,13 +49,19 @@ struct Setup {
     models: Vec<ModelCard>,
     options: Options,
     parser: bool,
-    /// Method, path, answer; looked at before the API's own routes.
-    routes: Vec<(Method, String, Canned)>,
+    routes: Vec<Route>,
 }
+
+/// A canned answer, looked at before the API's own routes.
+type Route = (Method, String, Canned);
+
+type Routes = Arc<Mutex<Vec<Route>>>;
 
 /// What the running server shares.
 struct Shared {
     setup: Setup,
+    /// The last one that fits answers.
+    routes: Routes,
     turns: Mutex<VecDeque<Turn>>,
     respond: Option<Respond>,
     calls: AtomicUsize,
@@ -74,6 +81,7 @@ impl Scripted {
             fingerprint: "vllm-0.32.0-scripted".into(),
             version: "0.32.0".into(),
             reasoning: ReasoningField::Reasoning,
+            keep_alive: Duration::MAX,
             ..Options::default()
         };
         Self {
@@ -169,10 +177,8 @@ impl Scripted {
     /// # Panics
     /// On a method that HTTP does not allow.
     #[must_use]
-    #[allow(clippy::expect_used)] // a wrong script is a wrong test
     pub fn route(mut self, method: &str, path: &str, answer: Canned) -> Self {
-        let method = Method::from_bytes(method.as_bytes()).expect("an HTTP method");
-        self.setup.routes.push((method, path.into(), answer));
+        self.setup.routes.push(route(method, path, answer));
         self
     }
 
@@ -201,34 +207,42 @@ impl Scripted {
     /// When the system has no port or thread left: a test cannot go on.
     #[allow(clippy::expect_used)]
     pub fn serve(self) -> Served {
-        let (app, log) = self.service();
+        let (app, log, routes) = self.service();
         let host = Host::start(|listener| async move {
             // accept errors are retried inside; it returns only on shutdown
             let _ = axum::serve(listener, app).await;
         });
-        Served { host: host.expect("a loopback port and a thread"), log }
+        Served { host: host.expect("a loopback port and a thread"), log, routes }
     }
 
     /// The same server as a tower service, without a port; the second value
     /// tells what it was asked.
     pub fn router(self) -> (Router, impl Fn() -> Vec<Recorded>) {
-        let (app, log) = self.service();
+        let (app, log, _) = self.service();
         (app, move || log.all())
     }
 
-    fn service(self) -> (Router, Arc<Log>) {
+    fn service(self) -> (Router, Arc<Log>, Routes) {
+        let routes = Arc::new(Mutex::new(self.setup.routes.clone()));
         let log = Arc::new(Log::new());
         let options = self.setup.options.clone();
         let shared = Arc::new(Shared {
             setup: self.setup,
+            routes: routes.clone(),
             turns: Mutex::new(self.turns.into()),
             respond: self.respond,
             calls: AtomicUsize::new(0),
             log: log.clone(),
         });
         let app = router(shared.clone(), options).layer(middleware::from_fn_with_state(shared, record));
-        (app, log)
+        (app, log, routes)
     }
+}
+
+#[allow(clippy::expect_used)] // a wrong script is a wrong test
+fn route(method: &str, path: &str, answer: Canned) -> Route {
+    let method = Method::from_bytes(method.as_bytes()).expect("an HTTP method");
+    (method, path.to_owned(), answer)
 }
 
 /// A row as vLLM writes it.
@@ -248,9 +262,21 @@ fn vllm_card(id: &str, window: u64) -> ModelCard {
 pub struct Served {
     host: Host,
     log: Arc<Log>,
+    routes: Routes,
 }
 
 impl Served {
+    /// Answers this route so from now on: a server that falls ill, a model
+    /// that is loaded.
+    ///
+    /// # Panics
+    /// On a method that HTTP does not allow.
+    pub fn route(&self, method: &str, path: &str, answer: Canned) {
+        let route = route(method, path, answer);
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        routes.push(route);
+    }
+
     /// `http://127.0.0.1:PORT/v1`.
     pub fn base_url(&self) -> String {
         format!("{}/v1", self.origin())
@@ -334,13 +360,9 @@ async fn record(State(shared): State<Arc<Shared>>, request: Request, next: Next)
         end: End::Open,
     });
     let control = exchange.control.clone();
-    let route = shared
-        .setup
-        .routes
-        .iter()
-        .find(|(method, path, _)| *method == parts.method && path == parts.uri.path());
-    let answer = match route {
-        Some((_, _, canned)) => respond(canned.clone()),
+    let canned = shared.canned(&parts.method, parts.uri.path());
+    let answer = match canned {
+        Some(canned) => respond(canned),
         None => {
             let request = Request::from_parts(parts, Body::from(body));
             let answer = play::CONTROL.scope(control.clone(), next.run(request)).await;
@@ -360,6 +382,13 @@ fn respond(canned: Canned) -> Response {
 }
 
 impl Shared {
+    fn canned(&self, method: &Method, path: &str) -> Option<Canned> {
+        let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut latest = routes.iter().rev();
+        let found = latest.find(|(own, at, _)| own == method && at == path);
+        found.map(|(_, _, canned)| canned.clone())
+    }
+
     /// The next turn of the script, and its number from 1.
     fn next_turn(&self, request: &ChatRequest) -> Turn {
         let number = self.calls.fetch_add(1, Relaxed) + 1;
