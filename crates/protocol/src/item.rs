@@ -46,6 +46,9 @@ pub enum Item {
         /// Texts that belong to it.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         attachments: Vec<Attachment>,
+        /// What the context and the attachments brought in.
+        #[serde(default, skip_serializing_if = "Taint::is_clean")]
+        taint: Taint,
     },
     /// A message that the agent itself put in the user's place, to have an empty or cut answer
     /// continued. Shown to nobody.
@@ -123,6 +126,9 @@ pub struct Compaction {
     /// Stands in for everything before `keep_from`; absent where only tool results shrank.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<String>,
+    /// Words of the user from before `keep_from`, sent verbatim behind the summary.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pinned: Vec<String>,
     /// The first item that is still sent; without it (and with a summary) none is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_from: Option<ItemId>,

@@ -205,7 +205,13 @@ fn records() {
         &text(r#""kind":"prefix","system":"s","tools":"[]""#),
     );
     holds(
-        record(Item::User { text: "hi".into(), context: "c".into(), images: vec![], attachments: vec![] }),
+        record(Item::User {
+            text: "hi".into(),
+            context: "c".into(),
+            images: vec![],
+            attachments: vec![],
+            taint: Taint::default(),
+        }),
         &text(r#""kind":"user","text":"hi","context":"c""#),
     );
     holds(
@@ -247,12 +253,13 @@ fn records() {
         record(Item::Compaction(Compaction {
             shortened: vec![Shortened { item: id(), content: "s".into() }],
             summary: Some("sum".into()),
+            pinned: vec!["w".into()],
             keep_from: Some(id()),
             before: 9,
             after: 3,
         })),
         &text(&format!(
-            r#""kind":"compaction","shortened":[{{"item":"{ID}","content":"s"}}],"summary":"sum","keep_from":"{ID}","before":9,"after":3"#
+            r#""kind":"compaction","shortened":[{{"item":"{ID}","content":"s"}}],"summary":"sum","pinned":["w"],"keep_from":"{ID}","before":9,"after":3"#
         )),
     );
     holds(record(Item::Nudge { text: "go on".into() }), &text(r#""kind":"nudge","text":"go on""#));

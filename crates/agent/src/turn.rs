@@ -1,0 +1,430 @@
+//! One turn: from a user message to its outcome.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use chela_protocol::{
+    Attachment, Budget, Call, Event, FailureKind, Finish, Image, Item, Level, Outcome, Provenance,
+    ResultStatus, Taint, TurnId, Usage,
+};
+
+use crate::breaker::Breaker;
+use crate::core::{Control, Core, Session};
+use crate::journal::JournalError;
+use crate::model::Model;
+use crate::prompt;
+use crate::step::{Reply, ReplyEnd};
+use crate::transcript::{add_usage, repair};
+
+/// What the user sends.
+pub(crate) struct UserMessage {
+    pub text: String,
+    pub images: Vec<Image>,
+    pub attachments: Vec<Attachment>,
+}
+
+/// Why the next request allows no calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Forced {
+    /// The model repeated itself.
+    Loop,
+    /// The last step of the budget.
+    Steps,
+}
+
+/// Whether the turn goes on.
+enum Next {
+    Again,
+    End(Outcome),
+}
+
+/// A turn while it runs.
+pub(crate) struct Turn<'a> {
+    pub core: &'a Core,
+    pub session: &'a mut Session,
+    pub control: &'a Control,
+    pub id: TurnId,
+    pub started: Instant,
+    pub steps: u32,
+    pub usage: Usage,
+    pub provenance: Provenance,
+    pub breaker: Breaker,
+    pub forced: Option<Forced>,
+    /// The model thought too long, so that the rest of the turn goes without.
+    pub thinking_off: bool,
+    /// Calls that were shown and have no shown end yet.
+    pub announced: BTreeMap<String, Instant>,
+    /// Tools that were refused for want of approval, and why.
+    pub refused: BTreeMap<String, String>,
+    nudged: bool,
+    continued: bool,
+    overflowed: bool,
+}
+
+impl<'a> Turn<'a> {
+    pub fn new(core: &'a Core, session: &'a mut Session, control: &'a Control) -> Self {
+        Self {
+            provenance: core.model().info().provenance,
+            core,
+            session,
+            control,
+            id: TurnId::new(),
+            started: Instant::now(),
+            steps: 0,
+            usage: Usage::default(),
+            breaker: Breaker::default(),
+            forced: None,
+            thinking_off: false,
+            announced: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            nudged: false,
+            continued: false,
+            overflowed: false,
+        }
+    }
+
+    pub async fn emit(&self, event: Event) {
+        self.core.emitter.emit(Some(self.id), event).await;
+    }
+
+    pub async fn notice(&self, level: Level, text: impl Into<String>) {
+        self.core.emitter.notice(Some(self.id), level, text).await;
+    }
+
+    /// Writes items, or ends the turn.
+    pub async fn append(&mut self, items: Vec<Item>) -> Result<(), Outcome> {
+        self.session.append(self.id, items).await.map_err(|error| storage(&error))
+    }
+
+    /// Runs the turn to its end and says how it ended.
+    pub async fn run(mut self, message: UserMessage) {
+        self.emit(Event::TurnStarted { provenance: self.provenance.clone() }).await;
+        let outcome = match self.begin(message).await {
+            Ok(()) => self.drive().await,
+            Err(outcome) => outcome,
+        };
+        let outcome = self.close(outcome).await;
+        let (provenance, usage) = (self.provenance.clone(), self.usage.clone());
+        self.emit(Event::TurnFinished { outcome, provenance, steps: self.steps, usage }).await;
+    }
+
+    async fn begin(&mut self, message: UserMessage) -> Result<(), Outcome> {
+        let info = self.core.model().info();
+        if !message.images.is_empty() && !info.images {
+            let names: Vec<&str> = message.images.iter().map(|image| image.name.as_str()).collect();
+            return Err(Outcome::Failed {
+                kind: FailureKind::Config,
+                message: format!(
+                    "{} takes no pictures ({}): its `input` in the config does not have \"image\"",
+                    info.reference,
+                    names.join(", ")
+                ),
+            });
+        }
+        self.ensure_prefix(info.window).await?;
+        let item = self.user_item(message).await;
+        self.append(vec![item]).await
+    }
+
+    /// A session's first turn makes the text that stands before the conversation.
+    async fn ensure_prefix(&mut self, window: u64) -> Result<(), Outcome> {
+        if self.session.transcript.prefix().is_some() {
+            return Ok(());
+        }
+        let item = self.prefix(window).await;
+        self.append(vec![item]).await
+    }
+
+    /// The prefix as it would be made now.
+    pub async fn prefix(&self, window: u64) -> Item {
+        let settings = &self.core.settings;
+        let mut files = prompt::WorkspaceFiles::default();
+        if settings.trusted {
+            // An eighth of the window, and never more than what a person would write by hand.
+            let budget = self.session.meter.bytes(window / 8).clamp(1_000, 16_000);
+            files = prompt::workspace_files(&settings.workspace, budget);
+        }
+        for notice in files.notices {
+            self.notice(Level::Warn, notice).await;
+        }
+        Item::Prefix { system: prompt::system_text(&files.sections), tools: self.core.tools.schemas() }
+    }
+
+    async fn user_item(&mut self, message: UserMessage) -> Item {
+        let settings = &self.core.settings;
+        let is_user = |item: &Item| matches!(item, Item::User { .. });
+        let items = self.session.transcript.items();
+        let last = items.iter().rev().find(|record| is_user(&record.item)).map(|record| record.time);
+        let mut hints = std::mem::take(&mut self.session.hints);
+        let mut taint = Taint::default();
+        if let Some(recall) = &self.core.recall {
+            for quote in recall.recall(&message.text).await {
+                // One line each, so that a note cannot look like more than a note.
+                let text = quote.text.split_whitespace().collect::<Vec<_>>().join(" ");
+                hints.push(format!("note in {}: {text:?}", quote.origin));
+                taint.private = true;
+            }
+        }
+        if !message.attachments.is_empty() {
+            // What was piped in or attached can be anything, an instruction included.
+            taint = Taint { private: true, untrusted: true };
+        }
+        let now = crate::core::now();
+        Item::User {
+            text: message.text,
+            context: prompt::context(now, last, &settings.time_zone, &settings.workspace, &hints),
+            images: message.images,
+            attachments: message.attachments,
+            taint,
+        }
+    }
+
+    async fn drive(&mut self) -> Outcome {
+        loop {
+            match self.step().await {
+                Ok(Next::Again) => {}
+                Ok(Next::End(outcome)) | Err(outcome) => return outcome,
+            }
+        }
+    }
+
+    async fn step(&mut self) -> Result<Next, Outcome> {
+        self.check_budgets()?;
+        let model = self.core.model();
+        self.make_room(&*model).await?;
+        let thinking = match self.thinking_off {
+            true => chela_protocol::Thinking::Off,
+            false => self.core.thinking(),
+        };
+        let request = self.session.request(self.forced.is_none(), thinking);
+        self.steps += 1;
+        let reply = self.ask(&*model, request, thinking).await?;
+        self.take(&*model, reply).await
+    }
+
+    fn check_budgets(&self) -> Result<(), Outcome> {
+        let budgets = &self.core.settings.budgets;
+        if self.control.cancel.is_cancelled() {
+            return Err(Outcome::Stopped);
+        }
+        if self.steps >= budgets.steps {
+            return Err(Outcome::Budget {
+                budget: Budget::Steps,
+                message: format!("the budget of {} steps is used up; --max-steps raises it", budgets.steps),
+            });
+        }
+        if self.usage.completion >= budgets.tokens {
+            return Err(Outcome::Budget {
+                budget: Budget::Tokens,
+                message: format!("the budget of {} answer tokens is used up", budgets.tokens),
+            });
+        }
+        match self.deadline() {
+            Some(deadline) if deadline <= Instant::now() => Err(self.out_of_time()),
+            _ => Ok(()),
+        }
+    }
+
+    /// When the turn's wall time ends.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.core.settings.budgets.time.map(|time| self.started + time)
+    }
+
+    pub fn out_of_time(&self) -> Outcome {
+        let seconds = self.core.settings.budgets.time.unwrap_or_default().as_secs();
+        Outcome::Budget {
+            budget: Budget::Time,
+            message: format!(
+                "the turn took longer than {seconds} s; agents.defaults.timeoutSeconds changes this limit"
+            ),
+        }
+    }
+
+    /// Acts on a reply.
+    async fn take(&mut self, model: &dyn Model, reply: Reply) -> Result<Next, Outcome> {
+        if let Some(usage) = &reply.usage {
+            add_usage(&mut self.usage, usage);
+        }
+        let end = reply.end.clone();
+        match end {
+            ReplyEnd::ThoughtTooLong if !self.thinking_off => {
+                self.thinking_off = true;
+                return Ok(Next::Again);
+            }
+            ReplyEnd::Failed(error) if error.kind == FailureKind::ContextOverflow && reply.is_empty() => {
+                return self.overflow(model, error.window, error.message).await;
+            }
+            ReplyEnd::Complete | ReplyEnd::ThoughtTooLong => {}
+            ReplyEnd::Stopped | ReplyEnd::OutOfTime | ReplyEnd::Failed(_) => {
+                return Err(self.broken_off(model, reply).await?);
+            }
+        }
+        let calls: Vec<Call> = reply.calls.clone();
+        let (text_empty, finish) = (reply.text.trim().is_empty(), reply.finish);
+        let item = reply.into_item(model.info().resend_reasoning);
+        self.append(vec![item]).await?;
+        if !calls.is_empty() {
+            return self.take_calls(calls, finish).await;
+        }
+        match (text_empty, finish) {
+            (true, _) => self.empty().await,
+            (false, Finish::Length) => self.too_long().await,
+            (false, _) => self.answered().await,
+        }
+    }
+
+    async fn take_calls(&mut self, calls: Vec<Call>, finish: Finish) -> Result<Next, Outcome> {
+        match self.forced {
+            Some(Forced::Loop) => {
+                return Err(Outcome::Failed {
+                    kind: FailureKind::Loop,
+                    message: "the model repeated itself and called tools even when it was told to answer; \
+                              it was stopped without an answer"
+                        .to_owned(),
+                });
+            }
+            Some(Forced::Steps) => {
+                let steps = self.core.settings.budgets.steps;
+                return Err(Outcome::Budget {
+                    budget: Budget::Steps,
+                    message: format!(
+                        "the budget of {steps} steps is used up and the model gave no answer; --max-steps \
+                         raises it"
+                    ),
+                });
+            }
+            None => {}
+        }
+        self.run_calls(calls, finish == Finish::Length).await?;
+        Ok(Next::Again)
+    }
+
+    /// An answer with neither text nor calls is asked for once more.
+    async fn empty(&mut self) -> Result<Next, Outcome> {
+        if self.nudged {
+            return Err(Outcome::Failed {
+                kind: FailureKind::Empty,
+                message: "the model ended its answer twice without a word or a call".to_owned(),
+            });
+        }
+        self.nudged = true;
+        self.thinking_off = true;
+        self.nudge("Your answer was empty. Answer now, or call a tool.").await?;
+        Ok(Next::Again)
+    }
+
+    /// An answer that the token limit cut is continued once.
+    async fn too_long(&mut self) -> Result<Next, Outcome> {
+        if self.continued {
+            return Ok(Next::End(Outcome::Cut {
+                message: "the answer was cut by the token limit, again after it was continued; a larger \
+                          maxTokens or contextWindow gives it more room"
+                    .to_owned(),
+            }));
+        }
+        self.continued = true;
+        self.nudge("The token limit cut your answer. Go on exactly where it stopped; repeat nothing.")
+            .await?;
+        Ok(Next::Again)
+    }
+
+    async fn nudge(&mut self, text: &str) -> Result<(), Outcome> {
+        self.append(vec![Item::Nudge { text: text.to_owned() }]).await
+    }
+
+    /// A full answer ends the turn, unless the user has said more in the meantime.
+    async fn answered(&mut self) -> Result<Next, Outcome> {
+        let steer = self.control.take_steer();
+        if !steer.is_empty() && self.forced.is_none() {
+            let message = UserMessage { text: steer.join("\n"), images: Vec::new(), attachments: Vec::new() };
+            let item = self.user_item(message).await;
+            self.append(vec![item]).await?;
+            return Ok(Next::Again);
+        }
+        if let Some(Forced::Steps) = self.forced {
+            return Ok(Next::End(Outcome::Budget {
+                budget: Budget::Steps,
+                message: format!(
+                    "the answer was forced by the budget of {} steps; --max-steps raises it",
+                    self.core.settings.budgets.steps
+                ),
+            }));
+        }
+        if let Some(Forced::Loop) = self.forced {
+            self.notice(Level::Warn, "the model repeated itself and was told to answer without tools").await;
+        }
+        if !self.refused.is_empty() {
+            let parts = self.refused.iter().map(|(tool, why)| format!("{tool}: {why}"));
+            return Ok(Next::End(Outcome::Refused { message: parts.collect::<Vec<_>>().join("; ") }));
+        }
+        Ok(Next::End(Outcome::Done))
+    }
+
+    /// Keeps what a broken reply had, and says how the turn ends.
+    async fn broken_off(&mut self, model: &dyn Model, mut reply: Reply) -> Result<Outcome, Outcome> {
+        let shown = !reply.text.is_empty();
+        let end = reply.end.clone();
+        if shown || !reply.reasoning.is_empty() {
+            // A call without its end was never offered to the policy; it did not happen.
+            reply.calls.clear();
+            reply.finish = Finish::Cut;
+            let item = reply.into_item(model.info().resend_reasoning);
+            self.append(vec![item]).await?;
+        }
+        Ok(match end {
+            ReplyEnd::Stopped => Outcome::Stopped,
+            ReplyEnd::OutOfTime => self.out_of_time(),
+            ReplyEnd::Failed(error) if shown => Outcome::Cut { message: error.message },
+            ReplyEnd::Failed(error) => Outcome::Failed { kind: error.kind, message: error.message },
+            ReplyEnd::Complete | ReplyEnd::ThoughtTooLong => Outcome::Done,
+        })
+    }
+
+    /// The server says that the request does not fit: once per turn, everything possible is
+    /// taken out and it goes again.
+    async fn overflow(
+        &mut self,
+        model: &dyn Model,
+        window: Option<u64>,
+        message: String,
+    ) -> Result<Next, Outcome> {
+        let failed = Outcome::Failed { kind: FailureKind::ContextOverflow, message };
+        if self.overflowed {
+            return Err(failed);
+        }
+        self.overflowed = true;
+        let window = window.unwrap_or_else(|| model.info().window).min(model.info().window);
+        self.compact(model, window).await?;
+        Ok(Next::Again)
+    }
+
+    /// Closes what is open in the transcript and on the screen.
+    async fn close(&mut self, outcome: Outcome) -> Outcome {
+        let reason = match &outcome {
+            Outcome::Stopped => "the user stopped the turn".to_owned(),
+            Outcome::Failed { message, .. } | Outcome::Budget { message, .. } => message.clone(),
+            Outcome::Cut { .. } | Outcome::Done | Outcome::Refused { .. } => "the turn ended".to_owned(),
+        };
+        let missing = repair(self.session.transcript.items(), &reason);
+        let items: Vec<Item> = missing.into_iter().map(|(_, item)| item).collect();
+        let mut ends: BTreeMap<String, String> = BTreeMap::new();
+        for item in &items {
+            if let Item::ToolResult { call, content, .. } = item {
+                ends.insert(call.clone(), content.clone());
+            }
+        }
+        let written = self.append(items).await;
+        for (id, since) in std::mem::take(&mut self.announced) {
+            let result = ends.remove(&id).unwrap_or_else(|| format!("[interrupted: {reason}]"));
+            let duration = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let status = ResultStatus::Interrupted;
+            self.emit(Event::ToolCallFinished { id, result, status, is_error: true, diff: None, duration })
+                .await;
+        }
+        written.err().unwrap_or(outcome)
+    }
+}
+
+pub(crate) fn storage(error: &JournalError) -> Outcome {
+    Outcome::Failed { kind: FailureKind::Storage, message: error.to_string() }
+}
