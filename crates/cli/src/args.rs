@@ -1,0 +1,199 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueHint};
+use std::path::PathBuf;
+
+/// Your own agent on your own models, in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "chela", version, max_term_width = 100, propagate_version = true, after_help = EXAMPLES)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  export VLLM_API_KEY=vllm-local           take the models of the vLLM server on this machine
+  chela models list                        what it serves
+  chela agent -m 'What is in this folder?' one task, the answer on stdout
+  git diff | chela agent -m 'Review this'  standard input is context
+  chela doctor                             what works, what does not, and the fix
+
+Exit codes: 0 done; 1 the task failed; 2 usage or config; 3 no usable server, model or key;
+4 refused by policy for want of approval; 130 interrupted.";
+
+/// Options of every command.
+#[derive(Args, Debug, Clone)]
+pub struct Global {
+    /// The configuration file [default: $CHELA_CONFIG, $CHELA_HOME/chela.json5, ~/.chela/chela.json5].
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// Say more on stderr; twice for debugging.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Refuse every connection that leaves this machine and the configured servers.
+    #[arg(long, global = true)]
+    pub local_only: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Do one task and print the answer.
+    Agent(Agent),
+    /// List, inspect and choose models.
+    #[command(subcommand)]
+    Models(Models),
+    /// Read and change the configuration.
+    #[command(subcommand)]
+    Config(Config),
+    /// Keep keys for providers in a file of their own.
+    #[command(subcommand)]
+    Auth(Auth),
+    /// Check servers, keys, models and limits, and say how to fix what is wrong.
+    Doctor(Doctor),
+    /// Print the completion script for a shell.
+    #[command(after_help = "Example:\n  chela completions bash > ~/.local/share/bash-completion/completions/chela")]
+    Completions {
+        /// bash, zsh, fish, elvish or powershell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `chela agent`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  chela agent -m 'Summarise README.md'
+  chela agent --model vllm/Qwen/Qwen3-8B -m 'What changed here?' < changes.txt
+  echo 'List the largest files' | chela agent
+  chela agent --json -m 'hi' | jq -r 'select(.type == \"text_delta\").text'")]
+pub struct Agent {
+    /// The message. Without it, standard input is the message; with it, standard input is context.
+    #[arg(short, long, value_name = "TEXT")]
+    pub message: Option<String>,
+    /// The model, as `provider/id` or an alias [default: agents.defaults.model].
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// Print the events as JSON lines instead of the answer.
+    #[arg(long)]
+    pub json: bool,
+    /// Print the fixed prompt with its tokens per section, and stop.
+    #[arg(long)]
+    pub explain_prompt: bool,
+}
+
+/// `chela models`.
+#[derive(Debug, Subcommand)]
+pub enum Models {
+    /// List the models of every provider.
+    #[command(after_help = "Examples:\n  chela models list\n  chela models list --provider vllm --refresh --json")]
+    List {
+        /// Only this provider; exit code 3 if it cannot be asked.
+        #[arg(long, value_name = "ID")]
+        provider: Option<String>,
+        /// Ask the servers now instead of taking what is remembered.
+        #[arg(long)]
+        refresh: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the chosen model, its limits, and where each figure comes from.
+    Status {
+        /// The model [default: agents.defaults.model].
+        model: Option<String>,
+        /// Ask the servers now instead of taking what is remembered.
+        #[arg(long)]
+        refresh: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a model the default, in the configuration file.
+    #[command(after_help = "Example:\n  chela models set vllm/Qwen/Qwen3-8B")]
+    Set {
+        /// The model, as `provider/id`.
+        model: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Look for model servers on the well-known ports of this machine.
+    Scan {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// `chela config`.
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Print a value; secrets show as `***` with where they come from.
+    #[command(after_help = "Examples:\n  chela config get\n  chela config get models.providers.vllm.baseUrl")]
+    Get {
+        /// Dotted path, keys with dots or slashes quoted: `agents.defaults.models["vllm/*"]` [default: all].
+        path: Option<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Change one value and keep every comment and the layout of the rest.
+    #[command(after_help = "Examples:\n  chela config set agents.defaults.model vllm/my-model\n  chela config set models.providers.vllm.timeoutSeconds 600")]
+    Set {
+        /// Dotted path.
+        path: String,
+        /// JSON5, or a plain word, which is a string.
+        value: String,
+    },
+    /// Remove one value.
+    Unset {
+        /// Dotted path.
+        path: String,
+    },
+    /// Check the file: errors, unknown keys, keys without effect here.
+    Validate {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the JSON Schema of the file.
+    Schema,
+    /// Print the path of the file.
+    Path,
+}
+
+/// `chela auth`.
+#[derive(Debug, Subcommand)]
+pub enum Auth {
+    /// Keep a key for a provider; it is read from standard input, never from the command line.
+    #[command(after_help = "Example:\n  printf %s \"$KEY\" | chela auth add vllm")]
+    Add {
+        /// The provider.
+        provider: String,
+    },
+    /// List the profiles, without their keys.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Forget the key of a provider.
+    Remove {
+        /// The provider.
+        provider: String,
+    },
+}
+
+/// `chela doctor`.
+#[derive(Args, Debug)]
+pub struct Doctor {
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
