@@ -1,2 +1,55 @@
-//! The `chela` binary.
-fn main() {}
+//! The `chela` binary: the one place where crates are put together.
+//!
+//! [`args`] is the command line, [`env`] all that is read from the surroundings, [`context`] what
+//! every command starts from; each command has a file in [`commands`] and ends with an
+//! [`exit::Outcome`].
+
+mod args;
+mod commands;
+mod context;
+mod env;
+mod exit;
+mod logging;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::args::{Cli, Command};
+use crate::env::Surroundings;
+use crate::exit::Outcome;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli, Surroundings::read()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.message.is_empty() {
+                output::say(format_args!("chela: {failure}"));
+            }
+            failure.code.into()
+        }
+    }
+}
+
+fn run(cli: Cli, surroundings: Surroundings) -> Outcome {
+    let Some(command) = cli.command else {
+        output::answer(&Cli::command().render_help().to_string())?;
+        return Ok(());
+    };
+    match command {
+        Command::Completions { shell } => commands::completions::run(shell),
+        Command::Config(command) => commands::config::run(command, &cli.global, &surroundings),
+        command => {
+            let context = context::Context::new(&cli.global, surroundings)?;
+            match command {
+                Command::Agent(args) => commands::agent::run(args, &context),
+                Command::Models(command) => commands::models::run(command, &context),
+                Command::Auth(command) => commands::auth::run(command, &context),
+                Command::Doctor(args) => commands::doctor::run(args, &context),
+                Command::Completions { .. } | Command::Config(_) => Ok(()),
+            }
+        }
+    }
+}
