@@ -254,6 +254,24 @@ pub struct Usage {
     pub cost: Option<f64>,
 }
 
+impl Usage {
+    /// Adds what another request took. The window is the newest.
+    pub fn add(&mut self, more: &Self) {
+        fn add<T: std::ops::Add<Output = T> + Copy>(total: &mut Option<T>, more: Option<T>) {
+            *total = match (*total, more) {
+                (Some(a), Some(b)) => Some(a + b),
+                (a, b) => a.or(b),
+            };
+        }
+        self.prompt += more.prompt;
+        self.completion += more.completion;
+        add(&mut self.cached, more.cached);
+        add(&mut self.reasoning, more.reasoning);
+        add(&mut self.cost, more.cost);
+        self.window = more.window.or(self.window);
+    }
+}
+
 /// What came into a context that an attacker may have written or that must not leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Taint {
