@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use crate::decode::{DecodeKey, Decoder};
 use crate::diagnostic::Diagnostic;
+use crate::key_path::Segment;
 use crate::text::{Params, PathText, Text};
+use crate::tree::Entry;
 
 object! {
     /// The agent.
@@ -123,18 +125,18 @@ impl AgentDefaults {
 }
 
 /// An alias names one model.
-fn unique_aliases(defaults: &AgentDefaults, cx: &mut Decoder<'_>) {
-    let mut seen: BTreeMap<&str, &ModelPattern> = BTreeMap::new();
-    for (pattern, entry) in &defaults.models {
-        let Some(alias) = &entry.alias else { continue };
-        if pattern.model.is_none() {
-            let diagnostic =
-                Diagnostic::error("an alias for all models of a provider").hint("give each model its own");
-            cx.error_at(&alias.origin, diagnostic);
-        } else if let Some(first) = seen.insert(alias.raw(), pattern) {
-            let diagnostic =
-                Diagnostic::error(format!("the alias of {first} too")).hint("give each model its own");
-            cx.error_at(&alias.origin, diagnostic);
-        }
+fn unique_aliases(defaults: &[Entry], cx: &mut Decoder<'_>) {
+    let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+    let models = defaults.iter().find(|entry| entry.key == "models");
+    for entry in models.map_or(&[][..], |models| models.value.entries()) {
+        let Some((alias, text)) = entry.value.text("alias") else { continue };
+        let message = match seen.insert(text, &entry.key) {
+            _ if entry.key.ends_with("/*") => "an alias for all models of a provider".to_owned(),
+            Some(first) => format!("the alias of {first} too"),
+            None => continue,
+        };
+        let path = ["models", &entry.key, "alias"].map(|key| Segment::Key(key.to_owned()));
+        let diagnostic = Diagnostic::error(message).hint("give each model its own");
+        cx.refuse_below(&path, alias, diagnostic);
     }
 }

@@ -56,9 +56,13 @@ impl<'a> Decoder<'a> {
         self.errors.push(diagnostic.key(path));
     }
 
-    /// An error about a value read before.
-    pub fn error_at(&mut self, origin: &Origin, diagnostic: Diagnostic) {
-        self.errors.push(diagnostic.key(&origin.key).at(self.sources.place(origin.span)));
+    /// An error about a value further down.
+    pub fn refuse_below(&mut self, path: &[Segment], node: &Node, diagnostic: Diagnostic) {
+        let depth = self.path.0.len();
+        self.path.0.extend_from_slice(path);
+        let place = self.sources.place(node.span);
+        self.error(diagnostic.at(place));
+        self.path.0.truncate(depth);
     }
 
     pub fn warn(&mut self, span: Span, diagnostic: Diagnostic) {
@@ -79,7 +83,6 @@ impl<'a> Decoder<'a> {
             key: self.path.to_string(),
             file: source.path.clone(),
             line: line_of(&source.text, node.span.start).0,
-            span: node.span,
         })
     }
 
@@ -177,10 +180,13 @@ impl<'a> Decoder<'a> {
 
     /// One field of an object.
     pub fn field<T: Decode>(&mut self, object: &Node, entries: &[Entry], key: &str) -> Option<T> {
-        self.within(Segment::Key(key.to_owned()), |cx| match entries.iter().find(|entry| entry.key == key) {
-            Some(entry) => T::decode(&entry.value, cx),
-            None => T::missing(object.span, cx),
-        })
+        let entry = entries.iter().find(|entry| entry.key == key);
+        match entry {
+            // A string that is short for the object: the key does not stand in the file.
+            Some(entry) if entry.key_span == entry.value.span => T::decode(&entry.value, self),
+            Some(entry) => self.within(Segment::Key(key.to_owned()), |cx| T::decode(&entry.value, cx)),
+            None => self.within(Segment::Key(key.to_owned()), |cx| T::missing(object.span, cx)),
+        }
     }
 
     /// A string whose value decides how the config is read, so that its variables are needed now.

@@ -113,7 +113,9 @@ pub fn unset(text: &str, path: &KeyPath) -> Result<String, EditError> {
 pub fn value_of_argument(argument: &str) -> Json {
     let parsed = tree::parse(&mut Sources::default(), Source::new(Path::new(""), argument));
     match parsed {
-        Ok(node) if !argument.trim().is_empty() => node.to_json().unwrap_or_else(|_| argument.into()),
+        Ok(parsed) if !argument.trim().is_empty() => {
+            parsed.root.to_json().unwrap_or_else(|_| argument.into())
+        }
         _ => argument.into(),
     }
 }
@@ -163,11 +165,10 @@ fn change(file: &Path, path: &KeyPath, env: &Env, edit: Change<'_>) -> Result<Ed
 /// An error if the value at the path comes from an included file.
 fn not_included(file: &Path, text: &str, path: &KeyPath, env: &Env) -> Result<(), EditError> {
     let mut sources = Sources::default();
-    let tree = tree::parse(&mut sources, Source::new(file, text));
-    let tree = tree.map_err(|errors| EditError::Unreadable(ConfigErrors(errors)))?;
+    let tree = parse(&mut sources, Source::new(file, text))?;
     let own = tree.find(path).is_ok();
     // Where an include fails, what is below it is not known; then the result does not validate.
-    let Ok(merged) = include::resolve(tree, &mut sources, env, true) else { return Ok(()) };
+    let (merged, _) = include::resolve(tree, &mut sources, env, true);
     let in_list = |depth: usize| matches!(path.0.get(depth), Some(Segment::Index(_)));
     let node = match merged.find(path) {
         Ok(node) => Some(node),
@@ -183,6 +184,15 @@ fn not_included(file: &Path, text: &str, path: &KeyPath, env: &Env) -> Result<()
     }
 }
 
+/// The tree of a text in which every path leads to one value.
+fn parse(sources: &mut Sources, source: Source) -> Result<Node, EditError> {
+    match tree::parse(sources, source) {
+        Ok(parsed) if parsed.duplicates.is_empty() => Ok(parsed.root),
+        Ok(parsed) => Err(EditError::Unreadable(ConfigErrors(parsed.duplicates))),
+        Err(error) => Err(EditError::Unreadable(ConfigErrors(vec![*error]))),
+    }
+}
+
 /// A text and its tree, whose spans are places in the text.
 struct Document {
     mark: &'static str,
@@ -194,8 +204,7 @@ struct Document {
 impl Document {
     fn parse(text: &str) -> Result<Document, EditError> {
         let mut sources = Sources::default();
-        let root = tree::parse(&mut sources, Source::new(Path::new("the text"), text))
-            .map_err(|errors| EditError::Unreadable(ConfigErrors(errors)))?;
+        let root = parse(&mut sources, Source::new(Path::new("the text"), text))?;
         let mark = if text.starts_with('\u{feff}') { "\u{feff}" } else { "" };
         let style = Style::of(&sources.0[0].text, &root);
         Ok(Document { mark, sources, root, style })

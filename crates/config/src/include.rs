@@ -20,12 +20,13 @@ pub(crate) const KEY: &str = "$include";
 const MAX_DEPTH: usize = 10;
 
 /// Replaces every `$include` of the tree by what it names. Without `on_disk`, it is an error.
+/// Gives the errors beside what could be included.
 pub(crate) fn resolve(
     tree: Node,
     sources: &mut Sources,
     env: &Env,
     on_disk: bool,
-) -> Result<Node, Vec<Diagnostic>> {
+) -> (Node, Vec<Diagnostic>) {
     let main = sources.0[0].path.clone();
     let mut includer = Includer {
         sources,
@@ -36,7 +37,7 @@ pub(crate) fn resolve(
         errors: Vec::new(),
     };
     let tree = includer.node(tree);
-    if includer.errors.is_empty() { Ok(tree) } else { Err(includer.errors) }
+    (tree, includer.errors)
 }
 
 struct Includer<'a> {
@@ -145,14 +146,15 @@ impl Includer<'_> {
         let shown = self.sources.0[span.file].path.parent().unwrap_or(Path::new("")).join(raw);
         let shown = if text::pieces(raw).len() == 1 { shown } else { path.clone() };
         match tree::parse(self.sources, Source::new(&shown, &text)) {
-            Ok(node) => {
+            Ok(parsed) => {
+                self.errors.extend(parsed.duplicates);
                 self.chain.push(path);
-                let node = self.node(node);
+                let node = self.node(parsed.root);
                 self.chain.pop();
                 Some(node)
             }
-            Err(errors) => {
-                self.errors.extend(errors);
+            Err(error) => {
+                self.errors.push(*error);
                 None
             }
         }
@@ -166,7 +168,7 @@ impl Includer<'_> {
             return refuse("this text is not a file, so it cannot include one".to_owned());
         }
         let place = self.sources.place(span);
-        let origin = Origin { key: self.path.key(KEY).to_string(), file: place.file, line: place.line, span };
+        let origin = Origin { key: self.path.key(KEY).to_string(), file: place.file, line: place.line };
         let name = text::resolve(raw, &origin, self.env)
             .map_err(|missing| Diagnostic::error(missing.to_string()).hint(missing.hint()))?;
         let including = self.chain.last().map(PathBuf::as_path).unwrap_or(Path::new(""));

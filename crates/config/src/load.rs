@@ -104,11 +104,15 @@ pub(crate) fn read(path: &Path) -> std::io::Result<String> {
 /// Reads a text that stands, or is to stand, at `path`.
 pub(crate) fn build(path: &Path, text: &str, env: &Env, on_disk: bool) -> Result<Loaded, ConfigErrors> {
     let mut sources = Sources::default();
-    let tree = tree::parse(&mut sources, Source::new(path, text)).map_err(ConfigErrors)?;
-    let tree = include::resolve(tree, &mut sources, env, on_disk).map_err(ConfigErrors)?;
+    let parsed =
+        tree::parse(&mut sources, Source::new(path, text)).map_err(|error| ConfigErrors(vec![*error]))?;
+    let (tree, unresolved) = include::resolve(parsed.root, &mut sources, env, on_disk);
     let mut decoder = Decoder::new(&sources, env);
     let config = Config::decode(&tree, &mut decoder);
-    let Decoder { mut errors, mut warnings, ignored, .. } = decoder;
+    let Decoder { errors: wrong, mut warnings, ignored, .. } = decoder;
+    let mut errors = parsed.duplicates;
+    errors.extend(unresolved);
+    errors.extend(wrong);
     let config = match config {
         Some(config) if errors.is_empty() => config,
         _ => {

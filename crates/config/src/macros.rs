@@ -4,8 +4,8 @@
 /// An object with known keys.
 ///
 /// `elsewhere` lists OpenClaw's keys that have no effect here; `shorthand "key"` lets a string
-/// stand for an object with that one key; `check` is called with the value, for what a single key
-/// cannot tell.
+/// stand for an object with that one key; `check` is called with the entries, for what a single
+/// key cannot tell.
 macro_rules! object {
     (
         $(#[doc = $doc:literal])+
@@ -47,10 +47,9 @@ macro_rules! object {
                     let node = long.as_ref().unwrap_or(node);
                 )?
                 let entries = cx.object::<Self>(node, &[$($key),+], &[$($other),*])?;
+                $($check(entries, cx);)?
                 $(let $field = cx.field::<$type>(node, entries, $key);)+
-                let value = Self { $($field: $field?),+ };
-                $($check(&value, cx);)?
-                Some(value)
+                Some(Self { $($field: $field?),+ })
             }
 
             fn missing(object: $crate::source::Span, cx: &mut $crate::decode::Decoder<'_>) -> Option<Self> {

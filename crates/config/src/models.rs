@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use crate::decode::{Decode, DecodeKey, Decoder, nearest};
 use crate::diagnostic::Diagnostic;
+use crate::key_path::Segment;
 use crate::secret::SecretRef;
 use crate::shape::Shape;
 use crate::text::{BaseUrl, Params, PathText, Text};
-use crate::tree::Node;
+use crate::tree::{Entry, Node, Value};
 
 object! {
     /// Providers and the models that they serve.
@@ -330,12 +331,17 @@ choice! {
 }
 
 /// A provider has no two models of one id.
-fn unique_models(provider: &Provider, cx: &mut Decoder<'_>) {
+fn unique_models(provider: &[Entry], cx: &mut Decoder<'_>) {
     let mut seen = BTreeSet::new();
-    for model in &provider.models {
-        if !seen.insert(model.id.raw()) {
+    let models = provider.iter().find(|entry| entry.key == "models");
+    let Some(Value::Array(models)) = models.map(|models| &models.value.value) else { return };
+    for (n, model) in models.iter().enumerate() {
+        if let Some((id, text)) = model.text("id")
+            && !seen.insert(text)
+        {
+            let path = [Segment::Key("models".to_owned()), Segment::Index(n), Segment::Key("id".to_owned())];
             let diagnostic = Diagnostic::error("two models with this id").hint("keep one of the two");
-            cx.error_at(&model.id.origin, diagnostic);
+            cx.refuse_below(&path, id, diagnostic);
         }
     }
 }

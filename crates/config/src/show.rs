@@ -101,7 +101,7 @@ impl Shower<'_> {
     fn source(&self, node: &Node) -> String {
         let place = self.loaded.sources.place(node.span);
         let key = self.path.to_string();
-        let origin = Origin { key, file: place.file, line: place.line, span: node.span };
+        let origin = Origin { key, file: place.file, line: place.line };
         let Value::String(raw) = &node.value else {
             return origin.file.display().to_string();
         };

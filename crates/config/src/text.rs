@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::env::{Env, HOME};
-use crate::source::Span;
 
 /// Where a value was read.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -12,7 +11,6 @@ pub(crate) struct Origin {
     pub key: String,
     pub file: PathBuf,
     pub line: usize,
-    pub span: Span,
 }
 
 /// A string in which `${NAME}` stands for an environment variable and `$${NAME}` for itself.

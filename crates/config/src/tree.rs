@@ -41,43 +41,42 @@ fn options() -> ParseOptions {
     ParseOptions { allow_missing_commas: false, ..ParseOptions::default() }
 }
 
-/// Adds a text to the sources and reads it; an empty text is an empty object.
-///
-/// Errors are the first syntax error, or all duplicate keys.
-pub(crate) fn parse(sources: &mut Sources, source: Source) -> Result<Node, Vec<Diagnostic>> {
+/// A text that was read.
+pub(crate) struct Parsed {
+    pub root: Node,
+    /// An error for each key that stands twice in one object.
+    pub duplicates: Vec<Diagnostic>,
+}
+
+/// Adds a text to the sources and reads it; an empty text is an empty object. The error is the
+/// first one of syntax.
+pub(crate) fn parse(sources: &mut Sources, source: Source) -> Result<Parsed, Box<Diagnostic>> {
     let file = sources.0.len();
     sources.0.push(source);
     let text = sources.0[file].text.as_str();
     let mut duplicates = Vec::new();
-    let parsed =
-        parse_to_ast(text, &CollectOptions::default(), &options()).map(|parsed| match parsed.value {
-            Some(value) => convert(value, file, &mut KeyPath::default(), &mut duplicates),
-            None => Node { span: Span { file, start: 0, end: text.len() }, value: Value::Object(Vec::new()) },
-        });
-    match parsed {
-        Ok(node) => {
-            let masks = redact::secret_spans(&node);
-            sources.0[file].masks = masks;
-            if duplicates.is_empty() {
-                return Ok(node);
-            }
-            Err(duplicates
-                .into_iter()
-                .map(|(path, first, second)| {
-                    Diagnostic::error("this key stands twice in one object")
-                        .key(path)
-                        .hint("keep one of the two")
-                        .at(sources.place(second))
-                        .related("the first one", sources.place(first))
-                })
-                .collect())
+    let parsed = parse_to_ast(text, &CollectOptions::default(), &options());
+    let root = parsed.map(|parsed| match parsed.value {
+        Some(value) => convert(value, file, &mut KeyPath::default(), &mut duplicates),
+        None => Node { span: Span { file, start: 0, end: text.len() }, value: Value::Object(Vec::new()) },
+    });
+    match root {
+        Ok(root) => {
+            sources.0[file].masks = redact::secret_spans(&root);
+            let duplicates = duplicates.into_iter().map(|(path, first, second)| {
+                Diagnostic::error("this key stands twice in one object")
+                    .key(path)
+                    .hint("keep one of the two")
+                    .at(sources.place(second))
+                    .related("the first one", sources.place(first))
+            });
+            Ok(Parsed { root, duplicates: duplicates.collect() })
         }
         Err(error) => {
-            let masks = redact::secret_spans_of_text(text);
             let diagnostic = syntax_error(&error);
             let span = Span { file, start: error.range().start, end: error.range().end };
-            sources.0[file].masks = masks;
-            Err(vec![diagnostic.at(sources.place(span))])
+            sources.0[file].masks = redact::secret_spans_of_text(text);
+            Err(Box::new(diagnostic.at(sources.place(span))))
         }
     }
 }
@@ -93,7 +92,10 @@ fn syntax_error(error: &ParseError) -> Diagnostic {
         ParseErrorKind::UnterminatedCommentBlock => "close it with `*/`",
         ParseErrorKind::MultipleRootJsonValues => "the file is one object: look for a `}` too many",
         ParseErrorKind::ExpectedColonAfterObjectKey => "write key: value",
-        ParseErrorKind::ExpectedObjectValue => "write a value after the colon, or remove the key",
+        ParseErrorKind::ExpectedObjectValue | ParseErrorKind::UnexpectedCloseBrace => {
+            "write a value after the colon, or remove the key"
+        }
+        ParseErrorKind::String(_) => "close the quotes on the same line; a backslash is written twice",
         ParseErrorKind::NestingDepthExceeded => "at most 512 levels are read",
         _ => "the file is JSON5: https://json5.org",
     };
@@ -160,6 +162,23 @@ impl Node {
             node = node.get(segment).ok_or(depth)?;
         }
         Ok(node)
+    }
+
+    /// The entries, if it is an object.
+    pub fn entries(&self) -> &[Entry] {
+        match &self.value {
+            Value::Object(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// The string at a key, if it is an object with one there.
+    pub fn text(&self, key: &str) -> Option<(&Node, &str)> {
+        let entry = self.entries().iter().find(|entry| entry.key == key)?;
+        match &entry.value.value {
+            Value::String(text) => Some((&entry.value, text)),
+            _ => None,
+        }
     }
 
     /// A string as the object for which it is short.
