@@ -1,5 +1,7 @@
 //! The auth file.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 

@@ -1,5 +1,7 @@
 //! Edits: one value changes, every other byte stays.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
@@ -271,7 +273,7 @@ fn an_unreadable_file_is_named() {
 }
 
 /// A value as JSON5, with liberties and comments taken at random from `dice`.
-fn write(value: &Value, dice: &mut impl FnMut(u8) -> u8, depth: usize, out: &mut String) {
+fn write(value: &Value, dice: &mut impl FnMut(u8) -> u8, out: &mut String) {
     let gap = |dice: &mut dyn FnMut(u8) -> u8, out: &mut String| {
         let gaps =
             ["", " ", "\n", "\r\n", "\n    ", "\t", " /* c, } */ ", " // d: { ]\n", "/**/", " /* e\n f */\n"];
@@ -292,7 +294,7 @@ fn write(value: &Value, dice: &mut impl FnMut(u8) -> u8, depth: usize, out: &mut
                 gap(dice, out);
                 out.push(':');
                 gap(dice, out);
-                write(value, dice, depth + 1, out);
+                write(value, dice, out);
                 gap(dice, out);
                 if n + 1 < fields.len() || dice(2) == 0 {
                     out.push(',');
@@ -305,7 +307,7 @@ fn write(value: &Value, dice: &mut impl FnMut(u8) -> u8, depth: usize, out: &mut
             out.push('[');
             for (n, value) in values.iter().enumerate() {
                 gap(dice, out);
-                write(value, dice, depth + 1, out);
+                write(value, dice, out);
                 gap(dice, out);
                 if n + 1 < values.len() || dice(2) == 0 {
                     out.push(',');
@@ -346,7 +348,7 @@ fn document() -> impl Strategy<Value = (Value, String)> {
         let value: Value = fields.into_iter().collect();
         let mut rolls = dice.iter().cycle().copied().enumerate().map(|(n, roll)| roll.wrapping_add(n as u8));
         let mut text = String::new();
-        write(&value, &mut |sides| rolls.next().unwrap() % sides, 0, &mut text);
+        write(&value, &mut |sides| rolls.next().unwrap() % sides, &mut text);
         (value, text)
     })
 }

@@ -1,6 +1,8 @@
 //! What is said about a config that is wrong, byte for byte: each `fixtures/errors/NAME.json5` with
 //! its `NAME.txt`, written by hand and read as a user would.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 
 use chela_config::{Env, parse};

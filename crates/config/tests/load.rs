@@ -1,5 +1,7 @@
 //! Whole configs: what is read, and what the typed values are.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

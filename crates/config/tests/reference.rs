@@ -1,5 +1,7 @@
 //! What is generated from the types.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 
 use chela_config::{json_schema, reference_markdown};

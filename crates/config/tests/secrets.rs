@@ -1,5 +1,7 @@
 //! Secrets: every form of reference, and that no way of showing one shows its value.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 
 use chela_config::{Config, Env, KeyPath, Secret, SecretSource, load, parse};
