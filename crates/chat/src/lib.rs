@@ -1,1 +1,23 @@
 //! How a model family talks: templates, tool-call dialects and reasoning.
+//!
+//! An [`OutputParser`] turns a model's text, arriving in pieces of any size, into [`Piece`]s:
+//! visible text, reasoning, tool calls. Which [`Dialect`] and which [`ReasoningStyle`] a model
+//! speaks is data.
+//!
+//! Nothing here does I/O. The server uses the crate to split what its engine generates; the client
+//! uses it for servers that were started without a parser.
+
+pub mod dialect;
+mod json;
+mod parse;
+mod reasoning;
+mod schema;
+mod tools;
+mod utf8;
+
+pub use dialect::Dialect;
+pub use json::dumps;
+pub use parse::{Answer, CallText, Detect, Malformed, OutputParser, ParserOptions, Piece};
+pub use reasoning::{ReasoningMarkers, ReasoningMode, ReasoningStyle};
+pub use tools::{ToolSet, ToolSpec};
+pub use utf8::Utf8Chunks;

@@ -1,0 +1,23 @@
+//! Granite 3. Source: the published Granite 3.x chat templates.
+
+use super::{Body, Dialect, Form, Open, Parallel, ToolDialect};
+
+pub(super) const TABLE: ToolDialect = ToolDialect {
+    dialect: Dialect::Granite,
+    vllm_parser: Some("granite"),
+    forms: &[
+        Form {
+            section: None,
+            open: Open::Marker("<|tool_call|>"),
+            body: Body::Object,
+            close: &["<|end_of_text|>"],
+        },
+        Form {
+            section: None,
+            open: Open::Marker("<tool_call>"),
+            body: Body::Object,
+            close: &["</tool_call>", "<|end_of_text|>"],
+        },
+    ],
+    parallel: Parallel::Inside(", "),
+};
