@@ -2,6 +2,10 @@
 
 pub mod block;
 pub mod formats;
+pub mod grammar;
+pub mod interpreter;
+pub mod memory;
 pub mod sampler;
 pub mod scheduler;
+pub mod spec;
 pub mod tokenizer;
