@@ -3,8 +3,9 @@
 
 /// An object with known keys.
 ///
-/// `shorthand "key"` lets a string stand for an object with that one key; `check` is called with the
-/// entries, for what a single key cannot tell.
+/// `elsewhere` lists OpenClaw's keys that have no effect here; `shorthand "key"` lets a string
+/// stand for an object with that one key; `check` is called with the entries, for what a single
+/// key cannot tell.
 macro_rules! object {
     (
         $(#[doc = $doc:literal])+
@@ -12,6 +13,7 @@ macro_rules! object {
         pub struct $name:ident {
             $($(#[doc = $field_doc:literal])+ $key:literal => $field:ident: $type:ty,)+
         }
+        elsewhere [$($other:literal),* $(,)?]
         $(shorthand $short:literal)?
         $(check $check:path)?
     ) => {
@@ -33,7 +35,7 @@ macro_rules! object {
                         shape: <$type as $crate::decode::Decode>::shape(),
                         required: <$type as $crate::decode::Decode>::REQUIRED,
                     }),+],
-                    elsewhere: $crate::openclaw::names(stringify!($name)),
+                    elsewhere: vec![$($other),*],
                 });
                 $(let object = object.or_short(concat!("a string, short for {", $short, "}"));)?
                 object
@@ -44,7 +46,7 @@ macro_rules! object {
                     let long = node.shorthand($short);
                     let node = long.as_ref().unwrap_or(node);
                 )?
-                let entries = cx.object::<Self>(node, stringify!($name), &[$($key),+])?;
+                let entries = cx.object::<Self>(node, &[$($key),+], &[$($other),*])?;
                 $($check(entries, cx);)?
                 $(let $field = cx.field::<$type>(node, entries, $key);)+
                 Some(Self { $($field: $field?),+ })
@@ -58,21 +60,21 @@ macro_rules! object {
     };
 }
 
-/// One of several strings. `otherwise` names the variant as which OpenClaw's values that have no
-/// effect here are read; each warns.
+/// One of several strings. `elsewhere` lists OpenClaw's values that have no effect here: each
+/// warns, and is read as the variant behind it.
 macro_rules! choice {
     (
         $(#[doc = $doc:literal])+
         $vis:vis enum $name:ident {
             $($(#[doc = $value_doc:literal])+ $value:literal => $variant:ident,)+
         }
-        $(otherwise $(#[doc = $other_doc:literal])+ $other:ident)?
+        $(elsewhere [$($other:literal),+] => $(#[doc = $other_doc:literal])+ $other_variant:ident)?
     ) => {
         $(#[doc = $doc])+
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         $vis enum $name {
             $($(#[doc = $value_doc])+ $variant,)+
-            $($(#[doc = $other_doc])+ $other,)?
+            $($(#[doc = $other_doc])+ $other_variant,)?
         }
 
         impl $crate::decode::Decode for $name {
@@ -84,14 +86,14 @@ macro_rules! choice {
                 let text = cx.string_now::<Self>(node)?;
                 match text.as_str() {
                     $($value => Some(Self::$variant),)+
-                    $(other if $crate::openclaw::names(stringify!($name)).contains(&other) => {
+                    $($($other)|+ => {
                         let message = format!("\"{text}\" has no effect here");
                         cx.warn(node.span, $crate::diagnostic::Diagnostic::warning(message));
-                        Some(Self::$other)
+                        Some(Self::$other_variant)
                     })?
                     _ => {
                         let near = $crate::decode::nearest(&text, [$($value),+].into_iter());
-                        cx.wrong_value::<Self, _>(node, near.map(|near| format!("did you mean \"{near}\"?")))
+                        cx.wrong_value(node, near.map(|near| format!("did you mean \"{near}\"?")))
                     }
                 }
             }

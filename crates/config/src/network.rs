@@ -8,4 +8,5 @@ object! {
         /// refused.
         "localOnly" => local_only: Option<bool>,
     }
+    elsewhere []
 }

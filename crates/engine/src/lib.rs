@@ -5,7 +5,6 @@ pub mod formats;
 pub mod grammar;
 pub mod interpreter;
 pub mod memory;
-pub mod model;
 pub mod sampler;
 pub mod scheduler;
 pub mod spec;

@@ -32,8 +32,6 @@ mod rows;
 mod simd;
 mod tile;
 mod view;
-#[cfg(target_arch = "x86_64")]
-mod x86_64;
 
 pub use attention::{AttentionOptions, Span};
 pub use dispatch::{Isa, Kernels};

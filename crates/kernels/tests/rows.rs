@@ -1,7 +1,5 @@
 //! Row operations on every instruction set of this machine, against f64.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
-
 mod common;
 
 use chela_kernels::{Isa, Kernels, Pool, RopeAngles, RopeStyle, Rows, RowsMut};

@@ -13,8 +13,6 @@ enum State {
     Head,
     Body,
     Tail(usize),
-    /// It cannot be read; the closing marker may follow.
-    Bad(usize),
 }
 
 /// Reads one call in Gemma's notation.
@@ -58,12 +56,6 @@ impl GemmaReader {
         match self.state {
             State::Tail(from) => match tail(cx.text, from, cx.form.close, cx.end) {
                 Some(upto) => Step::Done(upto),
-                None => Step::Wait,
-            },
-            State::Bad(from) => match tail(cx.text, from, cx.form.close, cx.end) {
-                Some(upto) => {
-                    Step::Broken { upto, why: format!("the arguments of {} cannot be read", self.name) }
-                }
                 None => Step::Wait,
             },
             _ => Step::Wait,
@@ -143,10 +135,10 @@ impl GemmaReader {
                 self.state = State::Tail(at);
                 None
             }
-            None => {
-                self.state = State::Bad(at);
-                None
-            }
+            None => Some(Step::Broken {
+                upto: tail(cx.text, at, cx.form.close, true).unwrap_or(at),
+                why: format!("the arguments of {} cannot be read", self.name),
+            }),
         }
     }
 }

@@ -2,6 +2,5 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod fast;
 mod fixture;
 mod interpreter;
