@@ -9,7 +9,7 @@
 //! handed in, and what the user should know comes back as warnings, notices and errors.
 
 pub mod catalog;
-mod fault;
+pub mod fault;
 pub mod stream;
 pub mod transport;
 

@@ -193,7 +193,9 @@ impl Catalog {
     pub async fn models(&self, scope: &Scope) -> Listing {
         let providers = self.providers();
         let wanted = providers.iter().filter(|one| scope.provider.as_ref().is_none_or(|id| one.id == *id));
-        let each = join_all(wanted.map(|provider| self.of_provider(provider, scope.refresh))).await;
+        // Collected first: a future that holds the iterator is not `Send` for every lifetime.
+        let asked: Vec<_> = wanted.map(|provider| self.of_provider(provider, scope.refresh)).collect();
+        let each = join_all(asked).await;
         let mut listing = Listing::default();
         for (models, status, warnings) in each {
             for model in &models {
@@ -249,9 +251,22 @@ impl Catalog {
             status.error = Some(error.to_string());
             status.class = Some(error.exit_class());
         }
-        let models = build::models(&self.settings, provider, &endpoint, asked.discovered.as_ref());
+        let models = self.build(provider, &endpoint, asked.discovered.as_ref());
         status.models = models.len();
         (models, status, warnings)
+    }
+
+    fn build(&self, provider: &Provider, endpoint: &Endpoint, discovered: Option<&Discovered>) -> Vec<Model> {
+        let mut models = build::models(&self.settings, provider, endpoint, discovered);
+        let learned = crate::stream::kept_facts(&self.state, &endpoint.base_url);
+        for model in &mut models {
+            let window = learned.get(&model.reference.model).and_then(|facts| facts.window);
+            if let Some(window) = window.filter(|window| *window < model.limits.context_window.value) {
+                model.limits.context_window = Sourced::new(window, Source::Runtime);
+                model.limits.max_tokens.value = model.limits.max_tokens.value.min(window);
+            }
+        }
+        models
     }
 
     /// Whether the server must be asked: for its models, or for a limit that a declared model
@@ -319,7 +334,7 @@ impl Catalog {
         for refresh in [false, true] {
             let needs = self.needs_server(provider);
             let asked = if needs { self.ask(&endpoint, refresh).await } else { Asked::default() };
-            let mut models = build::models(&self.settings, provider, &endpoint, asked.discovered.as_ref());
+            let mut models = self.build(provider, &endpoint, asked.discovered.as_ref());
             if let Some(at) = models.iter().position(|model| model.reference == *reference) {
                 return Ok(models.swap_remove(at));
             }
@@ -461,6 +476,11 @@ impl Catalog {
         };
         ResolveError::UnknownProvider { id: id.to_owned(), hint }
     }
+}
+
+/// The environment variable that holds the key of a known provider.
+pub fn key_variable(provider: &str) -> Option<&'static str> {
+    providers::row(provider)?.key_variable.as_deref()
 }
 
 fn unknown_model(reference: &ModelRef, models: &[Model], provider: &Provider) -> ResolveError {

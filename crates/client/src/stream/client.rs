@@ -55,9 +55,13 @@ impl ModelClient {
     /// Count the tokens of a prompt with the server's own tokenizer, as the request would be
     /// rendered. `None` where the server does not count.
     pub async fn count(&self, model: &Model, messages: &[Message], tools: &[Tool]) -> Option<TokenCount> {
-        let facts = self.facts(model);
         let turn = Turn { tools: tools.to_vec(), ..Turn::new(model.clone(), messages.to_vec()) };
-        count::count(&turn, model, &facts, &self.shared.timing).await
+        self.count_turn(&turn).await
+    }
+
+    /// As [`ModelClient::count`], with what else of a turn changes its prompt: how much it thinks.
+    pub async fn count_turn(&self, turn: &Turn) -> Option<TokenCount> {
+        count::count(turn, &turn.model, &self.facts(&turn.model), &self.shared.timing).await
     }
 
     /// The window as it is known now: an overflow may have corrected the catalog's figure.

@@ -119,11 +119,14 @@ impl FactBook {
         model: &Model,
     ) -> &'a mut BTreeMap<String, Facts> {
         let base = &model.provider.base_url;
-        known.entry(show(base)).or_insert_with(|| {
-            let kept = self.state.read::<BTreeMap<String, Facts>>(KIND, base);
-            kept.filter(|kept| kept.age < LIFETIME).map(|kept| kept.value).unwrap_or_default()
-        })
+        known.entry(show(base)).or_insert_with(|| kept(&self.state, base))
     }
+}
+
+/// What an earlier process learned about a server's models, by model id.
+pub fn kept(state: &State, base_url: &url::Url) -> BTreeMap<String, Facts> {
+    let kept = state.read::<BTreeMap<String, Facts>>(KIND, base_url);
+    kept.filter(|kept| kept.age < LIFETIME).map(|kept| kept.value).unwrap_or_default()
 }
 
 /// Forget what is known of a server's models; a refresh of its catalog does.

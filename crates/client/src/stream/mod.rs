@@ -21,8 +21,8 @@ use std::time::Duration;
 
 pub use self::client::ModelClient;
 pub use self::emit::EventStream;
-pub(crate) use self::facts::forget as forget_facts;
 pub use self::facts::{Facts, Field, ToolRoute};
+pub(crate) use self::facts::{forget as forget_facts, kept as kept_facts};
 pub use self::fold::{Answer, Call, fold};
 pub use self::turn::{ModelError, ModelEvent, Notice, Provenance, Thinking, TokenCount, Turn};
 pub(crate) use self::wire::RESERVED;

@@ -78,7 +78,12 @@ impl Retries {
 
 /// Statuses that another try may heal.
 fn passes(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502 | 503 | 504 | 529)
+    match status.as_u16() {
+        408 | 425 | 429 => true,
+        // Not implemented, and a version or an authentication that will not change.
+        501 | 505 | 511 => false,
+        code => (500..600).contains(&code),
+    }
 }
 
 /// `base` doubled per attempt, with a quarter of it as jitter either way.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use chela_client::openai::chat::Message;
-use chela_client::transport::{EgressError, Locality, Lookup, Request, TransportError, Via};
+use chela_client::transport::{EgressError, Locality, Lookup, ProxyRules, Request, TransportError, Via};
 use chela_client::{Catalog, Http, HttpSettings, InProcess, Transport, Turn};
 use chela_server::misbehave::{Act, Misbehave, response};
 use chela_server::{Canned, Scripted, Turn as Answer};
@@ -146,6 +146,51 @@ async fn https_without_certificates_names_the_remedy_and_http_needs_none() {
     let server = Scripted::new().serve();
     let answer = http.send(get(&format!("{}/health", server.origin()), Via::configured())).await.unwrap();
     assert_eq!(answer.status.as_u16(), 200);
+}
+
+/// An http proxy that answers everything itself, and the rules that name it.
+fn proxied(local_only: bool) -> (Misbehave, Http) {
+    let page = response("200 OK", "text/plain", "from the proxy");
+    let proxy = Misbehave::serve(vec![vec![Act::Request, Act::send(page)]]);
+    let address = format!("http://{}", proxy.address());
+    let env: chela_config::Env = [("HTTP_PROXY", address)].into_iter().collect();
+    let http = Http::new(HttpSettings {
+        local_only,
+        proxy: ProxyRules::from_environment(&env),
+        lookup: Some(Arc::new(Fixed::new("127.0.0.1"))),
+        ..HttpSettings::default()
+    });
+    (proxy, http)
+}
+
+#[tokio::test]
+async fn the_web_goes_through_the_proxy() {
+    let (proxy, http) = proxied(false);
+    let answer = http.send(get("http://example.org/page", Via::public())).await.unwrap();
+    assert_eq!(answer.bytes(100).await.unwrap(), "from the proxy");
+    assert!(proxy.received()[0].head.starts_with("GET http://example.org/page HTTP/1.1"));
+}
+
+#[tokio::test]
+async fn loopback_and_configured_hosts_go_past_the_proxy() {
+    let (proxy, http) = proxied(false);
+    let server = Scripted::new().serve();
+    let named = format!("http://gpu.example.org:{}/health", server.address().port());
+    http.egress().trust(&Url::parse(&named).unwrap());
+    for url in [format!("{}/health", server.origin()), named] {
+        let answer = http.send(get(&url, Via::configured())).await.unwrap();
+        assert_eq!(answer.status.as_u16(), 200);
+    }
+    assert_eq!(server.requests().len(), 2);
+    assert!(proxy.received().is_empty());
+}
+
+#[tokio::test]
+async fn the_lock_uses_no_proxy() {
+    let (proxy, http) = proxied(true);
+    assert!(http.send(get("http://example.org/page", Via::public())).await.is_err());
+    assert_eq!(http.proxy_for(&Url::parse("http://example.org/").unwrap()), None);
+    assert!(proxy.received().is_empty());
 }
 
 #[tokio::test]

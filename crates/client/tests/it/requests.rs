@@ -147,6 +147,34 @@ async fn an_overflow_corrects_the_window_and_goes_again_once_with_what_fits() {
 }
 
 #[tokio::test]
+async fn a_corrected_window_is_known_to_the_catalog_of_the_next_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let long = "This model's maximum context length is 1024 tokens. However, your prompt contains at least 1025 input \
+                tokens, which exceeds this limit even without any output tokens.";
+    let server = Scripted::new().respond(move |_| Answer::error(400, long)).serve();
+    let state = State::new(Some(folder.path().to_owned()));
+    let (_, error) = ask(&ModelClient::new(state, timing()), hello(&model(&server.base_url()).await)).await;
+    assert!(
+        matches!(error, Some(ModelError::ContextOverflow { limit: 1024, asked: Some(1025) })),
+        "{error:?}"
+    );
+    let settings = settings(&declared(&server.base_url(), ""), &[], Some(folder.path().to_owned()));
+    let model = chela_client::Catalog::new(settings).find("vllm/tiny").await.unwrap();
+    let window = &model.limits.context_window;
+    assert_eq!((window.value, window.from), (1024, chela_client::catalog::Source::Runtime));
+}
+
+#[tokio::test]
+async fn thinking_is_part_of_what_is_counted() {
+    let server = Scripted::new().serve();
+    let mut turn = hello(&model(&server.base_url()).await);
+    turn.thinking = Thinking::Off;
+    client().count_turn(&turn).await.unwrap();
+    let asked = server.requests().into_iter().find(|request| request.path == "/tokenize").unwrap();
+    assert_eq!(body(&asked.body)["chat_template_kwargs"], json!({"enable_thinking": false}));
+}
+
+#[tokio::test]
 async fn a_prompt_that_does_not_fit_is_an_overflow_with_the_servers_figures() {
     let server = Scripted::new().max_model_len(64).serve();
     let turn = Turn::new(model(&server.base_url()).await, vec![Message::user("hello ".repeat(200))]);
