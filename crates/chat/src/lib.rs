@@ -7,6 +7,7 @@
 //! Nothing here does I/O. The server uses the crate to split what its engine generates; the client
 //! uses it for servers that were started without a parser.
 
+pub mod arguments;
 pub mod dialect;
 mod json;
 mod parse;

@@ -1,6 +1,6 @@
 //! The little of JSON Schema that reading and repairing arguments needs.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::json;
 
@@ -82,6 +82,66 @@ pub(crate) fn value_from_text(schema: Option<&Value>, text: &str) -> Value {
     }
 }
 
+/// Follows `$ref` within the schema.
+pub(crate) fn resolve<'s>(root: &'s Value, schema: &'s Value) -> &'s Value {
+    let mut at = schema;
+    for _ in 0..MAX_DEPTH {
+        let target = at.get("$ref").and_then(Value::as_str).and_then(|to| to.strip_prefix('#'));
+        match target.and_then(|pointer| root.pointer(pointer)) {
+            Some(next) => at = next,
+            None => break,
+        }
+    }
+    at
+}
+
+/// A small value that satisfies `schema`: its own example, default or first choice where it has
+/// one, else the least that fits the type. Only required parts of an object are given.
+/// `root` is where `$ref` points into.
+pub(crate) fn example(root: &Value, schema: &Value, name: &str) -> Value {
+    example_at(root, schema, name, 0)
+}
+
+fn example_at(root: &Value, schema: &Value, name: &str, depth: usize) -> Value {
+    let schema = resolve(root, schema);
+    let given = schema
+        .get("examples")
+        .or(schema.get("enum"))
+        .and_then(|list| list.get(0))
+        .or(schema.get("const"))
+        .or(schema.get("default").filter(|value| !value.is_null()));
+    if let Some(value) = given {
+        return value.clone();
+    }
+    let types = types(schema);
+    match types.iter().find(|name| **name != "null").copied() {
+        Some("integer") => schema.get("minimum").cloned().unwrap_or(1.into()),
+        Some("number") => schema.get("minimum").cloned().unwrap_or(1.5.into()),
+        Some("boolean") => Value::Bool(true),
+        Some("array") => {
+            let item = schema.get("items").filter(|_| depth < MAX_DEPTH);
+            Value::Array(item.map(|item| example_at(root, item, name, depth + 1)).into_iter().collect())
+        }
+        Some("object") => {
+            let mut map = Map::new();
+            for key in required(schema) {
+                let part = schema.get("properties").and_then(|all| all.get(key));
+                if let Some(part) = part.filter(|_| depth < MAX_DEPTH) {
+                    map.insert(key.to_owned(), example_at(root, part, key, depth + 1));
+                }
+            }
+            Value::Object(map)
+        }
+        _ => Value::String(if name.is_empty() { "text".to_owned() } else { format!("<{name}>") }),
+    }
+}
+
+/// The names that an object schema requires.
+pub(crate) fn required(schema: &Value) -> impl Iterator<Item = &str> {
+    let list = schema.get("required").and_then(Value::as_array);
+    list.into_iter().flatten().filter_map(Value::as_str)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,5 +166,15 @@ mod tests {
             assert_eq!(value_from_text(Some(&schema), text), want, "{schema} {text}");
         }
         assert_eq!(value_from_text(None, "[1]"), json!("[1]"));
+    }
+
+    #[test]
+    fn examples() {
+        let schema = json!({"type": "object", "required": ["path", "n"], "properties": {
+            "path": {"type": "string"}, "n": {"type": "integer", "minimum": 3},
+            "mode": {"enum": ["r", "w"]}}});
+        assert_eq!(example(&schema, &schema, ""), json!({"path": "<path>", "n": 3}));
+        let list = json!({"type": "array", "items": {"enum": ["a"]}});
+        assert_eq!(example(&list, &list, "x"), json!(["a"]));
     }
 }
