@@ -1,9 +1,16 @@
 //! What every command starts from: surroundings, the layout of the home folder, and the configuration.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions, TryLockError};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chela_config::{ConfigFile, Env, Loaded, Paths, env};
+use chela_client::catalog::{Catalog, ResolveError, Settings};
+use chela_client::fault::ExitClass;
+use chela_client::transport::{Http, HttpSettings, ProxyRules};
+use chela_config::auth::Profiles;
+use chela_config::{ConfigFile, Env, Loaded, Paths, Secret, env};
 
 use crate::args::Global;
 use crate::env::Surroundings;
@@ -86,4 +93,73 @@ pub fn writer(paths: &Paths) -> Result<File, Failure> {
             }
         }
     }
+}
+
+impl Context {
+    /// The one HTTP client and the catalog over it.
+    pub fn catalog(&self) -> Result<Catalog, Failure> {
+        let http = Arc::new(Http::new(HttpSettings {
+            local_only: self.local_only,
+            proxy: ProxyRules::from_environment(self.env()),
+            ca_bundle: self.env().get(env::SSL_CERT_FILE).map(Into::into),
+            lookup: None,
+        }));
+        self.catalog_over(http)
+    }
+
+    /// A catalog over this HTTP client.
+    pub fn catalog_over(&self, http: Arc<Http>) -> Result<Catalog, Failure> {
+        Ok(Catalog::new(Settings {
+            config: Arc::new(self.loaded.config.clone()),
+            env: Arc::new(self.env().clone()),
+            profiles: self.keys()?,
+            cache: Some(self.paths.cache()),
+            http,
+            in_process: Vec::new(),
+        }))
+    }
+
+    /// The keys of the auth file, by provider.
+    fn keys(&self) -> Result<BTreeMap<String, Secret>, Failure> {
+        let profiles = Profiles::load(&self.paths.auth()).map_err(Failure::usage)?;
+        let providers: BTreeSet<&str> = profiles.iter().map(|(_, profile)| profile.provider.as_str()).collect();
+        Ok(providers.into_iter().filter_map(|id| Some((id.to_owned(), profiles.key_for(id)?))).collect())
+    }
+
+    /// The folder that the agent works in, absolute and with symlinks resolved.
+    pub fn workspace(&self) -> Result<PathBuf, Failure> {
+        let named = self.loaded.config.agents.defaults.workspace.as_ref();
+        let path = match named {
+            Some(text) => text.resolve(self.env()).map_err(Failure::usage)?,
+            None => self.surroundings.folder.as_ref().map_err(|e| Failure::new(Code::Failed, format!("the current folder is gone: {e}")))?.clone(),
+        };
+        let whose = if named.is_some() { "agents.defaults.workspace" } else { "the current folder" };
+        let path = path.canonicalize().map_err(|e| Failure::usage(format!("{whose} {}: {e}", path.display())))?;
+        if path.is_dir() { Ok(path) } else { Err(Failure::usage(format!("{whose} {} is not a folder", path.display()))) }
+    }
+}
+
+/// A tokio runtime for one command.
+pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::new(Code::Failed, format!("cannot start the runtime: {e}")))
+}
+
+impl From<ExitClass> for Code {
+    fn from(class: ExitClass) -> Self {
+        match class {
+            ExitClass::Failed => Code::Failed,
+            ExitClass::Usage => Code::Usage,
+            ExitClass::Unusable => Code::NoModel,
+            ExitClass::Interrupted => Code::Interrupted,
+        }
+    }
+}
+
+/// A model that cannot be used.
+pub fn unresolved(error: ResolveError) -> Failure {
+    Failure::new(error.exit_class().into(), error)
 }

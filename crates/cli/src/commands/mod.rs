@@ -1,0 +1,8 @@
+//! One file per command.
+
+pub mod agent;
+pub mod auth;
+pub mod completions;
+pub mod config;
+pub mod doctor;
+pub mod models;
