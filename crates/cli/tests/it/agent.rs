@@ -1,0 +1,175 @@
+//! `chela agent` through the binary.
+
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use chela_server::{Scripted, Turn};
+use serde_json::{Value, json};
+
+use crate::world::{World, finish};
+
+#[test]
+fn a_task_with_tools_is_done_and_only_the_answer_is_on_stdout() {
+    let server = Scripted::new()
+        .model("m")
+        .turn(Turn::new().call("ls", json!({})))
+        .turn(Turn::new().call("read", json!({"path": "notes.txt"})))
+        .turn(Turn::text("The meeting is on Friday."))
+        .serve();
+    let world = World::with_vllm(&server.base_url());
+    world.file("notes.txt", "meeting: Friday\n");
+    let ran = world.run(&["agent", "-m", "When is the meeting?"]);
+    assert_eq!(ran.succeeds().out, "The meeting is on Friday.\n");
+    assert!(ran.err.contains("read notes.txt"), "{ran:?}");
+    let chats = server.chats();
+    let results: Vec<String> = chats[2].json()["messages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|m| m["role"] == "tool")
+        .map(|m| m["content"].as_str().unwrap().to_owned())
+        .collect();
+    assert!(results[0].contains("notes.txt") && results[1].contains("meeting: Friday"), "{results:?}");
+}
+
+#[test]
+fn the_prefix_of_every_request_is_the_request_before() {
+    let server = Scripted::new()
+        .model("m")
+        .turn(Turn::new().call("ls", json!({})))
+        .turn(Turn::new().call("read", json!({"path": "a"})))
+        .turn(Turn::text("done"))
+        .serve();
+    let world = World::with_vllm(&server.base_url());
+    world.file("a", "x");
+    world.run(&["agent", "-m", "go"]).succeeds();
+    let bodies: Vec<Value> = server.chats().iter().map(|c| c.json()).collect();
+    for pair in bodies.windows(2) {
+        let messages = |b: &Value| b["messages"].as_array().unwrap().iter().map(Value::to_string).collect::<Vec<_>>();
+        let (before, after) = (messages(&pair[0]), messages(&pair[1]));
+        assert_eq!(before[..], after[..before.len()]);
+        assert_eq!(pair[0]["tools"].to_string(), pair[1]["tools"].to_string());
+    }
+}
+
+#[test]
+fn standard_input_is_context_or_the_message() {
+    let server = Scripted::new().model("m").respond(|_| Turn::text("ok")).serve();
+    let world = World::with_vllm(&server.base_url());
+    world.run_with_stdin(&["agent", "-m", "Review this"], "fn main() {}\n").succeeds();
+    world.run_with_stdin(&["agent"], "Just this\n").succeeds();
+    let user = |n: usize| server.chats()[n].json()["messages"][1]["content"].to_string();
+    assert!(user(0).contains("Review this") && user(0).contains("fn main() {}"));
+    assert!(user(1).contains("Just this"));
+    world.run(&["agent"]).fails(2, &["-m"]);
+    world.run_with_stdin(&["agent"], "  \n").fails(2, &["empty"]);
+    world.run_with_stdin(&["agent", "-m", "x"], b"\xff\xfe\x00").fails(2, &["UTF-8"]);
+}
+
+#[test]
+fn json_is_the_events_as_lines() {
+    let server = Scripted::new().model("m").turn(Turn::text("one two")).serve();
+    let world = World::with_vllm(&server.base_url());
+    let ran = world.run(&["agent", "--json", "-m", "hi"]);
+    let events: Vec<Value> = ran.succeeds().out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let text: String = events.iter().filter(|e| e["type"] == "text_delta").map(|e| e["text"].as_str().unwrap()).collect();
+    assert_eq!(text, "one two");
+    for (n, event) in events.iter().enumerate() {
+        assert_eq!(event["seq"], n as u64 + 1, "numbered without gaps");
+        assert!(event["session"].is_string() && event["time"].is_u64());
+    }
+    let finished = events.iter().find(|e| e["type"] == "turn_finished").unwrap();
+    assert!(finished["turn"].is_string());
+    assert_eq!(finished["provenance"]["endpoint"], server.base_url());
+    assert_eq!(finished["provenance"]["local"], true);
+}
+
+#[test]
+fn the_answer_streams() {
+    let pause = Duration::from_secs(30);
+    let server = Scripted::new().model("m").turn(Turn::text("first").pause(pause).and_text("second")).serve();
+    let world = World::with_vllm(&server.base_url());
+    let mut child = world.spawn(&["agent", "-m", "hi"]);
+    let mut first = [0; 5];
+    child.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"first");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn ctrl_c_is_130_closes_the_connection_and_keeps_the_text() {
+    let server = Scripted::new().model("m").turn(Turn::text("part").pause(Duration::from_secs(60))).serve();
+    let world = World::with_vllm(&server.base_url());
+    let mut child = world.spawn(&["agent", "-m", "hi"]);
+    let mut part = [0; 4];
+    child.stdout.as_mut().unwrap().read_exact(&mut part).unwrap();
+    let begun = Instant::now();
+    std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let ran = finish(child);
+    assert_eq!(ran.code, 130, "{ran:?}");
+    assert!(begun.elapsed() < Duration::from_secs(20));
+    let closed = server.wait_for_blocking(Duration::from_secs(20), |all| all.iter().any(|r| r.closed_early()));
+    assert!(closed.is_ok(), "the server stops computing");
+}
+
+#[test]
+fn a_vllm_without_flags_calls_tools_all_the_same() {
+    let call = "<tool_call>\n{\"name\": \"read\", \"arguments\": {\"path\": \"a.txt\"}}\n</tool_call>";
+    let server = Scripted::new().model("qwen3-4b").no_parser().turn(Turn::text(call)).turn(Turn::text("It says x.")).serve();
+    let world = World::with_vllm(&server.base_url());
+    world.file("a.txt", "x\n");
+    let ran = world.run(&["agent", "-m", "read a.txt"]);
+    assert_eq!(ran.succeeds().out, "It says x.\n", "{ran:?}");
+    assert!(ran.err.contains("--enable-auto-tool-choice --tool-call-parser hermes"), "{ran:?}");
+    let choices: Vec<Value> = server.chats().iter().map(|c| c.json()["tool_choice"].clone()).collect();
+    assert_eq!(choices[1..], [json!("none"), json!("none")], "asked once, remembered");
+}
+
+#[test]
+fn failures_have_their_exit_codes() {
+    let run = |server: Scripted| {
+        let server = server.model("m").serve();
+        World::with_vllm(&server.base_url()).run(&["agent", "-m", "hi"])
+    };
+    run(Scripted::new().turn(Turn::error(400, "bad field"))).fails(1, &["bad field"]);
+    run(Scripted::new().turn(Turn::error(401, "Unauthorized"))).fails(3, &["VLLM_API_KEY"]);
+    let cut = run(Scripted::new().turn(Turn::text("partial").disconnect()));
+    assert_eq!((cut.code, cut.out.as_str()), (1, "partial\n"), "{cut:?}");
+    World::with_vllm("http://127.0.0.1:9/v1")
+        .run(&["agent", "-m", "hi", "--model", "vllm/m"])
+        .fails(3, &["http://127.0.0.1:9/v1"]);
+}
+
+#[test]
+fn the_fixed_prompt_is_small_and_explained() {
+    let server = Scripted::new().model("m").turn(Turn::text("hi")).serve();
+    let world = World::with_vllm(&server.base_url());
+    world.run(&["agent", "-m", "hi"]).succeeds();
+    let body = server.chats()[0].json();
+    let bytes = body["messages"][0]["content"].as_str().unwrap().len() + body["tools"].to_string().len();
+    assert!(bytes <= 4000, "{bytes} bytes");
+    let ran = world.run(&["agent", "--explain-prompt"]);
+    assert!(ran.succeeds().out.contains("system") && ran.out.contains("tools") && ran.out.contains("tokens"), "{ran:?}");
+}
+
+#[test]
+fn cost_is_shown_where_it_is_configured() {
+    let usage = serde_json::from_value(json!({"prompt_tokens": 1000, "completion_tokens": 500, "total_tokens": 1500})).unwrap();
+    let server = Scripted::new().model("m").turn(Turn::text("hi").usage(usage)).serve();
+    let world = World::with_config(&format!(
+        "{{ models: {{ providers: {{ vllm: {{ baseUrl: '{}', models: [{{ id: 'm', cost: {{ input: 2, output: 4 }} }}] }} }} }} }}",
+        server.base_url()
+    ));
+    let ran = world.run(&["agent", "-v", "-m", "hi"]);
+    assert!(ran.succeeds().err.contains("cost 0.004"), "{ran:?}");
+}
+
+#[test]
+fn a_large_answer_arrives_whole() {
+    let line = "0123456789abcde\n".repeat(64);
+    let deltas: Vec<String> = (0..10_240).map(|_| line.clone()).collect();
+    let server = Scripted::new().model("m").turn(Turn::new().deltas(deltas)).serve();
+    let ran = World::with_vllm(&server.base_url()).run(&["agent", "-m", "hi"]);
+    assert_eq!(ran.succeeds().out.len(), 10_240 * 1024);
+}

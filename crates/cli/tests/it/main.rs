@@ -1,0 +1,11 @@
+//! The real binary against the scripted server over a real socket.
+#![allow(clippy::unwrap_used)]
+
+mod agent;
+mod auth;
+mod basics;
+mod config;
+mod doctor;
+mod models;
+mod seed;
+mod world;
