@@ -17,6 +17,7 @@ mod meter;
 pub mod model;
 pub mod policy;
 pub mod prompt;
+pub mod remote;
 pub mod secrets;
 mod settings;
 mod step;

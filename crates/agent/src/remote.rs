@@ -7,10 +7,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use chela_client::catalog::{Input, Scope};
-use chela_client::openai::chat::{Content, ContentPart, FinishReason, Message as Wire, Tool, ToolCall};
-use chela_client::stream::{self as client, TokenCount};
+use chela_client::openai::chat::{Content, ContentPart, FinishReason, ImageUrl, Message as Wire, Tool, ToolCall};
+use chela_client::stream as client;
 use chela_client::{Catalog, ExitClass, ModelClient, ResolveError, Turn};
-use chela_protocol::{FailureKind, Finish, ModelRow, Provenance, Thinking, Usage};
+use chela_protocol::{FailureKind, Finish, Image, ModelRow, Provenance, Thinking, Usage};
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{BoxStream, StreamExt};
 use tokio_util::sync::CancellationToken;
@@ -114,9 +114,6 @@ impl Model for RemoteModel {
         turn.may_call = request.may_call;
         turn.thinking = thinking(request.thinking);
         turn.max_tokens = request.max_tokens.map(|tokens| u32::try_from(tokens).unwrap_or(u32::MAX));
-        turn.prompt_tokens = request
-            .prompt
-            .map(|count| TokenCount { tokens: u32::try_from(count.tokens).unwrap_or(u32::MAX), exact: count.exact });
         let mut events = Events { asked: self.model.clone(), fallbacks: self.fallbacks.clone(), calls: HashMap::new() };
         self.client
             .stream(turn, CancellationToken::new())
@@ -149,8 +146,12 @@ fn message(message: &Message) -> Wire {
         Message::System(text) => Wire::system(text),
         Message::User { text, images } if images.is_empty() => Wire::user(text),
         Message::User { text, images } => {
-            let pictures = images.iter().map(|image| ContentPart::image(&image.media_type, &image.data));
-            let parts = std::iter::once(ContentPart::of_text(text)).chain(pictures).collect();
+            let picture = |image: &Image| {
+                let url = format!("data:{};base64,{}", image.media_type, image.data);
+                ContentPart::ImageUrl(ImageUrl { url, detail: None })
+            };
+            let text = std::iter::once(ContentPart::Text(text.clone()));
+            let parts = text.chain(images.iter().map(picture)).collect();
             Wire { content: Some(Content::Parts(parts)), ..Wire::user("") }
         }
         Message::Assistant { text, reasoning, calls } => {
@@ -165,7 +166,6 @@ fn message(message: &Message) -> Wire {
 
 fn thinking(level: Thinking) -> client::Thinking {
     match level {
-        Thinking::Default => client::Thinking::Default,
         Thinking::Off => client::Thinking::Off,
         Thinking::Low => client::Thinking::Low,
         Thinking::Medium => client::Thinking::Medium,
@@ -211,7 +211,10 @@ impl Events {
                 let (id, name, arguments) = self.calls.remove(&index)?;
                 ModelEvent::Call { id, name, arguments }
             }
-            client::ModelEvent::MalformedCall { raw, why } => ModelEvent::Malformed { raw, why },
+            // The loop answers a call that it cannot read, so that the model can correct itself.
+            client::ModelEvent::MalformedCall { raw, .. } => {
+                ModelEvent::Call { id: String::new(), name: "unreadable".to_owned(), arguments: raw }
+            }
             client::ModelEvent::Usage(usage) => ModelEvent::Usage(self.usage(&usage)),
             client::ModelEvent::Notice(client::Notice::Waiting { seconds, .. }) => ModelEvent::Waiting(seconds),
             client::ModelEvent::Notice(notice) => ModelEvent::Notice(notice.to_string()),
