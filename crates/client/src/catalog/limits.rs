@@ -92,18 +92,17 @@ async fn llamacpp(endpoint: &Endpoint, models: &mut [Found]) {
 
 async fn ollama(endpoint: &Endpoint, models: &mut [Found]) {
     let running = get(endpoint, "/api/ps").await.unwrap_or_default();
-    let shown: Vec<(usize, Value)> = stream::iter(models.iter().map(|model| model.id.clone()).enumerate())
-        .map(|(at, id)| async move { (at, ollama_show(endpoint, &id).await) })
-        .buffer_unordered(AT_ONCE)
-        .filter_map(|(at, shown)| async move { Some((at, shown?)) })
-        .collect()
-        .await;
-    for (at, shown) in shown {
-        read_ollama(&mut models[at], &shown, &running);
+    // Collected first: a future that holds the closure over references is not `Send` for every lifetime.
+    let asked: Vec<_> = models.iter().map(|model| ollama_show(endpoint, model.id.clone())).collect();
+    let shown: Vec<Option<Value>> = stream::iter(asked).buffered(AT_ONCE).collect().await;
+    for (model, shown) in models.iter_mut().zip(shown) {
+        if let Some(shown) = shown {
+            read_ollama(model, &shown, &running);
+        }
     }
 }
 
-async fn ollama_show(endpoint: &Endpoint, id: &str) -> Option<Value> {
+async fn ollama_show(endpoint: &Endpoint, id: String) -> Option<Value> {
     let body = serde_json::to_vec(&json!({"model": id})).ok()?;
     let request = endpoint.post(endpoint.root("/api/show"), body.into());
     let response = endpoint.transport.send(request).await.ok()?;
