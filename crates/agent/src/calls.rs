@@ -102,7 +102,7 @@ impl Turn<'_> {
             Ok(rights) => rights,
             Err(text) => return known(call, ToolResult::error(text)),
         };
-        let subject = policy::Call { tool: tool.spec().name, rights: &rights };
+        let subject = policy::Call { tool: &tool.spec().name, rights: &rights };
         match self.core.policy.decide(&subject, &taint, &self.core.mode()) {
             Verdict::Allow => {}
             Verdict::Deny { why, for_want_of_approval } => {

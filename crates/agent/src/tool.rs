@@ -18,9 +18,9 @@ pub type Args = Map<String, Value>;
 #[derive(Debug, Clone, PartialEq)]
 pub struct ToolSpec {
     /// The name, as models know it.
-    pub name: &'static str,
+    pub name: String,
     /// One or two sentences for the model.
-    pub description: &'static str,
+    pub description: String,
     /// JSON Schema of the arguments: an object.
     pub parameters: Value,
     /// True where no call ever changes anything; such calls run beside one another.
@@ -154,7 +154,7 @@ impl ToolResult {
 #[derive(Clone, Default)]
 pub struct Registry {
     tools: Vec<Arc<dyn Tool>>,
-    by_name: HashMap<&'static str, usize>,
+    by_name: HashMap<String, usize>,
 }
 
 impl fmt::Debug for Registry {
@@ -169,8 +169,8 @@ impl Registry {
     pub fn new(tools: Vec<Arc<dyn Tool>>) -> Self {
         let mut registry = Self::default();
         for tool in tools {
-            let name = tool.spec().name;
-            match registry.by_name.get(name) {
+            let name = tool.spec().name.clone();
+            match registry.by_name.get(&name) {
                 Some(&at) => registry.tools[at] = tool,
                 None => {
                     registry.by_name.insert(name, registry.tools.len());
@@ -193,8 +193,8 @@ impl Registry {
     }
 
     /// All names, in order.
-    pub fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.tools.iter().map(|tool| tool.spec().name)
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tools.iter().map(|tool| tool.spec().name.as_str())
     }
 
     /// The `tools` array of a request (OpenAI chat completions), as compact JSON. The same
@@ -211,8 +211,8 @@ impl Registry {
         let row = |tool: &Arc<dyn Tool>| {
             let spec = tool.spec();
             ToolRow {
-                name: spec.name.to_owned(),
-                description: spec.description.to_owned(),
+                name: spec.name.clone(),
+                description: spec.description.clone(),
                 read_only: spec.read_only,
             }
         };

@@ -2,6 +2,8 @@
 //!
 //! A transcript file names its oracle or the description that its texts follow in `source`.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 
 use chela_chat::{
@@ -31,6 +33,9 @@ struct Case {
     reasoning: Option<String>,
     /// `own`: only with the dialect alone; `auto`: only with all of them.
     detect: Option<String>,
+    /// Streamed arguments cannot be taken back, so that this reads otherwise with them.
+    #[serde(default)]
+    held_only: bool,
     /// Without any offered tool.
     #[serde(default)]
     no_tools: bool,
@@ -170,7 +175,8 @@ fn each_transcript_reads_as_wanted() {
 #[test]
 fn streamed_arguments_read_the_same() {
     for file in files() {
-        for case in file.cases.iter().filter(|case| case.want.malformed.is_empty()) {
+        let cases = file.cases.iter().filter(|case| !case.held_only);
+        for case in cases.filter(|case| case.want.malformed.is_empty()) {
             for mode in case.modes(file.dialect) {
                 let answer = OutputParser::parse(case.options(mode, true), &case.text);
                 if answer.malformed.is_empty() {
@@ -219,6 +225,24 @@ fn bytes_arrive_one_by_one() {
     }
 }
 
+#[test]
+fn enough_transcripts() {
+    let spine = [
+        Dialect::Hermes,
+        Dialect::QwenXml,
+        Dialect::Llama3Json,
+        Dialect::Mistral,
+        Dialect::Harmony,
+        Dialect::Gemma4,
+        Dialect::Json,
+    ];
+    for dialect in spine {
+        let count: usize =
+            files().iter().filter(|file| file.dialect == dialect).map(|file| file.cases.len()).sum();
+        assert!(count >= 30, "{dialect:?} has {count}");
+    }
+}
+
 /// Fragments that the markers of all dialects can be made from.
 const FRAGMENTS: &[&str] = &[
     "<tool_call>",
@@ -235,6 +259,7 @@ const FRAGMENTS: &[&str] = &[
     "[",
     "]",
     "\"",
+    "'",
     ", ",
     "\n",
     " ",
@@ -254,32 +279,48 @@ const FRAGMENTS: &[&str] = &[
     "<|start|>assistant",
     "commentary to=functions.add ",
     "<|call|>",
-    "<|tool_call>call:add{a:1}",
+    "<|tool_call>call:add{a:1",
+    "<|tool_call>",
+    "call:now{",
     "<tool_call|>",
     "<|\"|>",
     "<|python_tag|>",
     "[add(a=1)]",
+    "[add(a=)]",
     "(",
+    ")",
     "<arg_key>a</arg_key>",
-    "<arg_value>1</arg_value>",
+    "<arg_value>1",
+    "</arg_value>",
     "add\n",
     "functools",
     "; ",
     "<",
     "<|",
-    "<function_calls>\n",
+    "<function_calls>",
     "</function_calls>",
     "now()",
+    "<|tool_call_start|>",
+    "<|tool_call_end|>",
     "<|channel>thought\n",
     "<channel|>",
     "<minimax:tool_call>",
     "<invoke name=\"add\">",
     "</invoke>",
     "</minimax:tool_call>",
+    "<|tool_calls_section_begin|>",
+    "<|tool_call_begin|>",
+    "functions.add:0",
+    "<|tool_call_argument_begin|>",
+    "<|tool_call_end|>",
+    "\"arguments\": {\"a\": 1",
+    "\\",
+    "null",
+    "```tool_code\n",
 ];
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
     fn any_text_reads_the_same_in_any_split(

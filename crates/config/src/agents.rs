@@ -17,7 +17,6 @@ object! {
         /// What holds for every agent.
         "defaults" => defaults: AgentDefaults,
     }
-    elsewhere ["list", "entries", "runtimes"]
 }
 
 object! {
@@ -35,19 +34,6 @@ object! {
         /// How long a whole turn may take. Without it, as long as it makes progress.
         "timeoutSeconds" => timeout: Option<Duration>,
     }
-    elsewhere [
-        "additionalSystemPrompt", "blockStreamingBreak", "blockStreamingChunk", "blockStreamingCoalesce",
-        "blockStreamingDefault", "bootstrapMaxChars", "bootstrapPromptTruncationWarning", "bootstrapTotalMaxChars",
-        "cliBackends", "compaction", "contextInjection", "contextLimits", "contextPruning", "contextTokens",
-        "elevatedDefault", "embeddedAgent", "embeddedHarness", "embeddedPi", "envelopeElapsed", "envelopeTimestamp",
-        "envelopeTimezone", "experimental", "heartbeat", "humanDelay", "imageGenerationModel", "imageMaxDimensionPx",
-        "imageModel", "imageQuality", "llm", "maxConcurrent", "mediaGenerationAutoProviderFallback", "mediaMaxMb",
-        "memorySearch", "musicGenerationModel", "params", "pdfMaxBytesMb", "pdfMaxPages", "pdfModel",
-        "promptOverlays", "reasoningDefault", "repoRoot", "runRetries", "sandbox", "skills", "skipBootstrap",
-        "skipOptionalBootstrapFiles", "startupContext", "subagents", "systemPromptOverride", "thinkingDefault",
-        "timeFormat", "toolProgressDetail", "tools", "typingIntervalSeconds", "typingMode", "userTimezone",
-        "utilityModel", "verboseDefault", "videoGenerationModel", "voiceModel",
-    ]
     check unique_aliases
 }
 
@@ -60,7 +46,6 @@ object! {
         /// Models that are tried in this order when the server of the primary one fails.
         "fallbacks" => fallbacks: Vec<Text>,
     }
-    elsewhere ["timeoutMs"]
     shorthand "primary"
 }
 
@@ -74,7 +59,6 @@ object! {
         /// `extra_body` (whose fields are added as well), and so on.
         "params" => params: Params,
     }
-    elsewhere ["agentRuntime", "streaming"]
 }
 
 /// A key of `agents.defaults.models`: `provider/model`, or `provider/*` for all of a provider.
@@ -137,6 +121,6 @@ fn unique_aliases(defaults: &[Entry], cx: &mut Decoder<'_>) {
         };
         let path = ["models", &entry.key, "alias"].map(|key| Segment::Key(key.to_owned()));
         let diagnostic = Diagnostic::error(message).hint("give each model its own");
-        cx.refuse_below(&path, alias, diagnostic);
+        cx.refuse_below(&path, alias.span, diagnostic);
     }
 }

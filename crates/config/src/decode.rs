@@ -9,7 +9,8 @@ use crate::diagnostic::Diagnostic;
 use crate::env::Env;
 use crate::key_path::{KeyPath, Segment};
 use crate::load::IgnoredKey;
-use crate::secret::SecretRef;
+use crate::openclaw;
+use crate::secret::{Form, SecretRef};
 use crate::shape::Shape;
 use crate::source::{Sources, Span, line_of};
 use crate::text::{self, BASE_URL, BaseUrl, Origin, Params, PathText, Text};
@@ -56,11 +57,11 @@ impl<'a> Decoder<'a> {
         self.errors.push(diagnostic.key(path));
     }
 
-    /// An error about a value further down.
-    pub fn refuse_below(&mut self, path: &[Segment], node: &Node, diagnostic: Diagnostic) {
+    /// An error about something further down.
+    pub fn refuse_below(&mut self, path: &[Segment], span: Span, diagnostic: Diagnostic) {
         let depth = self.path.0.len();
         self.path.0.extend_from_slice(path);
-        let place = self.sources.place(node.span);
+        let place = self.sources.place(span);
         self.error(diagnostic.at(place));
         self.path.0.truncate(depth);
     }
@@ -103,77 +104,61 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// The value is not of the type that the key takes.
-    pub fn wrong_type<T: Decode>(&mut self, node: &Node) -> Option<T> {
+    /// The value is not of the type that the key, a `T`, takes.
+    pub fn wrong_type<T: Decode, R>(&mut self, node: &Node) -> Option<R> {
         let shape = T::shape();
         let diagnostic = Diagnostic::error("wrong type").expected(shape.words()).found(self.found(node));
-        let number_wanted = matches!(shape, Shape::Whole { .. } | Shape::Amount | Shape::Seconds);
-        let hint = match &node.value {
-            Value::Null => Some("remove the key, so that its default holds".to_owned()),
-            Value::String(text) if number_wanted && number(text).is_finite() => {
-                Some(format!("write {text}, without quotes"))
+        let hint = match (&node.value, shape) {
+            (Value::Null, _) => Some("remove the key, so that its default holds".to_owned()),
+            (Value::String(text), Shape::Whole { .. } | Shape::Amount | Shape::Seconds) => {
+                number(text).is_finite().then(|| format!("write {text}, without quotes"))
             }
-            Value::String(text)
-                if matches!(shape, Shape::Bool) && matches!(text.as_str(), "true" | "false") =>
-            {
-                Some(format!("write {text}, without quotes"))
+            (Value::String(text), Shape::Bool) => {
+                text.parse::<bool>().ok().map(|value| format!("write {value}, without quotes"))
             }
-            Value::Number(_) | Value::Bool(_) if matches!(shape, Shape::Text(_)) => {
-                Some("put it in quotes".to_owned())
-            }
-            Value::String(_) if matches!(shape, Shape::List(_)) => {
-                Some("put it in brackets: [\"…\"]".to_owned())
-            }
+            (Value::Number(_) | Value::Bool(_), Shape::Text(_)) => Some("put it in quotes".to_owned()),
+            (Value::String(_), Shape::List(_)) => Some("put it in brackets: [\"…\"]".to_owned()),
             _ => None,
         };
-        self.refuse(node, diagnostic, hint)
+        self.refuse(node.span, diagnostic, hint)
     }
 
-    /// The value is of the right type and not one that the key takes.
-    pub fn wrong_value<T: Decode>(&mut self, node: &Node, hint: Option<String>) -> Option<T> {
-        let diagnostic =
-            Diagnostic::error("wrong value").expected(T::shape().words()).found(self.found(node));
-        self.refuse(node, diagnostic, hint)
+    /// The value is of the right type and not one that the key, a `T`, takes.
+    pub fn wrong_value<T: Decode, R>(&mut self, node: &Node, hint: Option<String>) -> Option<R> {
+        let expected = T::shape().words();
+        let diagnostic = Diagnostic::error("wrong value").expected(expected).found(self.found(node));
+        self.refuse(node.span, diagnostic, hint)
     }
 
-    pub fn refuse<T>(&mut self, node: &Node, mut diagnostic: Diagnostic, hint: Option<String>) -> Option<T> {
+    pub fn refuse<R>(&mut self, span: Span, mut diagnostic: Diagnostic, hint: Option<String>) -> Option<R> {
         diagnostic.hint = hint;
-        let place = self.sources.place(node.span);
-        self.error(diagnostic.at(place));
+        self.refuse_below(&[], span, diagnostic);
         None
     }
 
-    /// The entries of an object; keys that are not known become warnings, or are counted if they
-    /// are OpenClaw's.
+    /// The entries of an object, a `T` of this name; keys that are not known become warnings, or
+    /// are counted if they are OpenClaw's.
     pub fn object<'n, T: Decode>(
         &mut self,
         node: &'n Node,
+        name: &str,
         known: &[&str],
-        elsewhere: &[&str],
     ) -> Option<&'n [Entry]> {
         let Value::Object(entries) = &node.value else {
-            return self.wrong_type::<T>(node).and(None);
+            return self.wrong_type::<T, _>(node);
         };
-        for entry in entries {
-            let key = entry.key.as_str();
-            if known.contains(&key) {
+        let elsewhere = openclaw::names(name);
+        for entry in entries.iter().filter(|entry| !known.contains(&entry.key.as_str())) {
+            let place = self.sources.place(entry.key_span);
+            let path = self.path.key(&entry.key).to_string();
+            if elsewhere.contains(&entry.key.as_str()) {
+                self.ignored.push(IgnoredKey { key: path, file: place.file, line: place.line });
                 continue;
             }
-            self.within(Segment::Key(entry.key.clone()), |cx| {
-                if elsewhere.contains(&key) {
-                    let place = cx.sources.place(entry.key_span);
-                    cx.ignored.push(IgnoredKey {
-                        key: cx.path.to_string(),
-                        file: place.file,
-                        line: place.line,
-                    });
-                } else {
-                    let mut diagnostic = Diagnostic::warning("unknown key; it has no effect");
-                    diagnostic.hint = nearest(key, known.iter().chain(elsewhere).copied())
-                        .map(|near| format!("did you mean `{near}`?"));
-                    cx.warn(entry.key_span, diagnostic);
-                }
-            });
+            let mut diagnostic = Diagnostic::warning("unknown key; it has no effect").key(path).at(place);
+            diagnostic.hint = nearest(&entry.key, known.iter().chain(&elsewhere).copied())
+                .map(|near| format!("did you mean `{near}`?"));
+            self.warnings.push(diagnostic);
         }
         Some(entries)
     }
@@ -192,17 +177,15 @@ impl<'a> Decoder<'a> {
     /// A string whose value decides how the config is read, so that its variables are needed now.
     pub fn string_now<T: Decode>(&mut self, node: &Node) -> Option<String> {
         let Value::String(raw) = &node.value else {
-            return self.wrong_type::<T>(node).and(None);
+            return self.wrong_type::<T, _>(node);
         };
-        match text::resolve(raw, &self.origin(node), self.env) {
-            Ok(text) => Some(text),
-            Err(missing) => {
-                let state = if missing.empty { "empty" } else { "not set" };
-                let message = format!("the environment variable {} is {state}", missing.variable);
-                let hint = Some(missing.hint());
-                self.refuse(node, Diagnostic::error(message), hint)
-            }
-        }
+        let missing = match text::resolve(raw, &self.origin(node), self.env) {
+            Ok(text) => return Some(text),
+            Err(missing) => missing,
+        };
+        let state = if missing.empty { "empty" } else { "not set" };
+        let message = format!("the environment variable {} is {state}", missing.variable);
+        self.refuse(node.span, Diagnostic::error(message), Some(missing.hint()))
     }
 }
 
@@ -241,7 +224,7 @@ impl<T: Decode> Decode for Vec<T> {
 
     fn decode(node: &Node, cx: &mut Decoder<'_>) -> Option<Self> {
         let Value::Array(nodes) = &node.value else {
-            return cx.wrong_type::<Self>(node);
+            return cx.wrong_type::<Self, _>(node);
         };
         let items: Vec<Option<T>> = nodes
             .iter()
@@ -282,25 +265,20 @@ impl<K: DecodeKey, V: Decode> Decode for BTreeMap<K, V> {
 
     fn decode(node: &Node, cx: &mut Decoder<'_>) -> Option<Self> {
         let Value::Object(entries) = &node.value else {
-            return cx.wrong_type::<Self>(node);
+            return cx.wrong_type::<Self, _>(node);
+        };
+        let pair = |entry: &Entry, cx: &mut Decoder<'_>| {
+            let key = K::decode_key(&entry.key).or_else(|hint| {
+                let expected = format!("{} as keys", K::WHAT);
+                let diagnostic = Diagnostic::error("wrong key").expected(expected);
+                cx.refuse(entry.key_span, diagnostic, Some(hint.to_owned())).ok_or(())
+            });
+            let value = V::decode(&entry.value, cx);
+            Some((key.ok()?, value?))
         };
         let pairs: Vec<Option<(K, V)>> = entries
             .iter()
-            .map(|entry| {
-                cx.within(Segment::Key(entry.key.clone()), |cx| {
-                    let key = match K::decode_key(&entry.key) {
-                        Ok(key) => Some(key),
-                        Err(hint) => {
-                            let at = Node { span: entry.key_span, value: Value::Null };
-                            let diagnostic =
-                                Diagnostic::error("wrong key").expected(format!("{} as keys", K::WHAT));
-                            cx.refuse(&at, diagnostic, Some(hint.to_owned()))
-                        }
-                    };
-                    let value = V::decode(&entry.value, cx);
-                    Some((key?, value?))
-                })
-            })
+            .map(|entry| cx.within(Segment::Key(entry.key.clone()), |cx| pair(entry, cx)))
             .collect();
         pairs.into_iter().collect()
     }
@@ -318,8 +296,16 @@ impl Decode for bool {
     fn decode(node: &Node, cx: &mut Decoder<'_>) -> Option<Self> {
         match node.value {
             Value::Bool(value) => Some(value),
-            _ => cx.wrong_type::<Self>(node),
+            _ => cx.wrong_type::<Self, _>(node),
         }
+    }
+}
+
+/// A number that `read` takes.
+fn checked<T: Decode>(node: &Node, cx: &mut Decoder<'_>, read: impl Fn(&str) -> Option<T>) -> Option<T> {
+    match &node.value {
+        Value::Number(raw) => read(raw).or_else(|| cx.wrong_value::<T, _>(node, None)),
+        _ => cx.wrong_type::<T, _>(node),
     }
 }
 
@@ -330,13 +316,7 @@ impl Decode for u64 {
     }
 
     fn decode(node: &Node, cx: &mut Decoder<'_>) -> Option<Self> {
-        let Value::Number(raw) = &node.value else {
-            return cx.wrong_type::<Self>(node);
-        };
-        match whole_number(raw).map(u64::try_from) {
-            Some(Ok(value)) if value > 0 => Some(value),
-            _ => cx.wrong_value::<Self>(node, None),
-        }
+        checked(node, cx, |raw| u64::try_from(whole_number(raw)?).ok().filter(|value| *value > 0))
     }
 }
 
@@ -347,13 +327,7 @@ impl Decode for f64 {
     }
 
     fn decode(node: &Node, cx: &mut Decoder<'_>) -> Option<Self> {
-        let Value::Number(raw) = &node.value else {
-            return cx.wrong_type::<Self>(node);
-        };
-        match number(raw) {
-            value if value.is_finite() && value >= 0.0 => Some(value),
-            _ => cx.wrong_value::<Self>(node, None),
-        }
+        checked(node, cx, |raw| Some(number(raw)).filter(|value| value.is_finite() && *value >= 0.0))
     }
 }
 
@@ -363,30 +337,19 @@ impl Decode for Duration {
     }
 
     fn decode(node: &Node, cx: &mut Decoder<'_>) -> Option<Self> {
-        let Value::Number(raw) = &node.value else {
-            return cx.wrong_type::<Self>(node);
-        };
-        match Duration::try_from_secs_f64(number(raw)) {
-            Ok(value) if value > Duration::ZERO => Some(value),
-            _ => cx.wrong_value::<Self>(node, None),
-        }
+        checked(node, cx, |raw| Duration::try_from_secs_f64(number(raw)).ok().filter(|time| !time.is_zero()))
     }
 }
 
-/// A template, as any string key takes it.
-fn text(node: &Node, cx: &mut Decoder<'_>) -> Option<Text> {
+/// A template that is not empty, for a key that takes a `T`.
+fn text<T: Decode>(node: &Node, cx: &mut Decoder<'_>) -> Option<Text> {
     let Value::String(raw) = &node.value else {
-        return None;
+        return cx.wrong_type::<T, _>(node);
     };
-    let literal = raw.match_indices("${").find_map(|(at, _)| {
-        let end = raw[at..].find('}').map(|n| at + n + 1)?;
-        let whole = &raw[at..end];
-        let escaped = raw[..at].ends_with('$');
-        (!escaped && text::only_variable(whole).is_none()).then_some(whole)
-    });
-    if let Some(literal) = literal
-        && !cx.sources.is_masked(node.span)
-    {
+    if raw.trim().is_empty() {
+        return cx.wrong_value::<T, _>(node, Some("remove the key, or fill it".to_owned()));
+    }
+    if let Some(literal) = text::near_variable(raw) {
         let message = format!("`{literal}` is taken as it stands: it is not the name of a variable");
         cx.warn(node.span, Diagnostic::warning(message).hint("names of variables are A-Z, 0-9 and `_`"));
     }
@@ -399,13 +362,7 @@ impl Decode for Text {
     }
 
     fn decode(node: &Node, cx: &mut Decoder<'_>) -> Option<Self> {
-        match text(node, cx) {
-            Some(text) if text.raw().trim().is_empty() => {
-                cx.wrong_value::<Self>(node, Some("remove the key, or fill it".to_owned()))
-            }
-            Some(text) => Some(text),
-            None => cx.wrong_type::<Self>(node),
-        }
+        text::<Self>(node, cx)
     }
 }
 
@@ -415,13 +372,7 @@ impl Decode for PathText {
     }
 
     fn decode(node: &Node, cx: &mut Decoder<'_>) -> Option<Self> {
-        match text(node, cx) {
-            Some(text) if text.raw().trim().is_empty() => {
-                cx.wrong_value::<Self>(node, Some("remove the key, or fill it".to_owned()))
-            }
-            Some(text) => Some(PathText::new(text, &cx.folder(node))),
-            None => cx.wrong_type::<Self>(node),
-        }
+        Some(PathText::new(text::<Self>(node, cx)?, &cx.folder(node)))
     }
 }
 
@@ -431,13 +382,9 @@ impl Decode for BaseUrl {
     }
 
     fn decode(node: &Node, cx: &mut Decoder<'_>) -> Option<Self> {
-        let Some(text) = text(node, cx) else {
-            return cx.wrong_type::<Self>(node);
-        };
-        let is_template =
-            text::pieces(text.raw()).iter().any(|piece| matches!(piece, text::Piece::Variable(_)));
+        let text = text::<Self>(node, cx)?;
         match text::base_url_problem(text.raw()) {
-            Some(hint) if !is_template => cx.wrong_value::<Self>(node, Some(hint.to_owned())),
+            Some(hint) if !text.is_template() => cx.wrong_value::<Self, _>(node, Some(hint.to_owned())),
             _ => Some(BaseUrl::new(text)),
         }
     }
@@ -453,12 +400,12 @@ impl Decode for Params {
     fn decode(node: &Node, cx: &mut Decoder<'_>) -> Option<Self> {
         match node.to_json() {
             Ok(serde_json::Value::Object(fields)) => Some(Params::new(fields, cx.origin(node))),
-            Ok(_) => cx.wrong_type::<Self>(node),
+            Ok(_) => cx.wrong_type::<Self, _>(node),
             Err(number) => {
                 let diagnostic = Diagnostic::error("wrong value")
                     .expected("numbers that JSON has")
                     .found(cx.found(number));
-                cx.refuse(number, diagnostic, None)
+                cx.refuse(number.span, diagnostic, None)
             }
         }
     }
@@ -478,23 +425,23 @@ impl Decode for SecretRef {
 
     fn decode(node: &Node, cx: &mut Decoder<'_>) -> Option<Self> {
         match &node.value {
-            Value::String(raw) => Some(SecretRef::text(Text::with_origin(raw, cx.origin(node)))),
+            Value::String(raw) => Some(SecretRef(Form::Text(Text::with_origin(raw, cx.origin(node))))),
             Value::Object(_) => reference(node, cx),
-            _ => cx.wrong_type::<Self>(node),
+            _ => cx.wrong_type::<Self, _>(node),
         }
     }
 }
 
 /// `{source, id}`; OpenClaw's `provider` beside them has no effect.
 fn reference(node: &Node, cx: &mut Decoder<'_>) -> Option<SecretRef> {
-    let entries = cx.object::<SecretRef>(node, &["source", "id"], &["provider"])?;
+    let entries = cx.object::<SecretRef>(node, "SecretRef", &["source", "id"])?;
     let source = cx.field::<Source>(node, entries, "source");
     let id = cx.field::<Text>(node, entries, "id");
     let (source, id) = (source?, id?);
-    Some(match source {
-        Source::File => SecretRef::file(PathText::new(id, &cx.folder(node))),
-        Source::Env => SecretRef::variable(id.raw().to_owned(), id.origin),
-    })
+    Some(SecretRef(match source {
+        Source::File => Form::File(PathText::new(id, &cx.folder(node))),
+        Source::Env => Form::Variable { name: id.raw().to_owned(), origin: id.origin },
+    }))
 }
 
 choice! {

@@ -4,6 +4,7 @@
 //! and [`unset_file`] do the same to a file: the result is validated before it replaces the file,
 //! and what stood there is kept beside it.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
@@ -98,13 +99,10 @@ pub fn set(text: &str, path: &KeyPath, value: &Json) -> Result<String, EditError
 
 /// The text without the value at `path` and its key; comments around it stay.
 pub fn unset(text: &str, path: &KeyPath) -> Result<String, EditError> {
-    let document = Document::parse(text)?;
     if path.0.is_empty() {
         return Err(EditError::NoKey);
     }
-    if document.root.find(path).is_err() {
-        return Err(EditError::NotSet(path.clone()));
-    }
+    let document = Document::parse(text)?;
     let body = document.remove(path).ok_or_else(|| EditError::NotSet(path.clone()))?;
     Ok(format!("{}{body}", document.mark))
 }
@@ -245,16 +243,14 @@ impl Document {
         let segment = &path.0[depth];
         match (&parent.value, segment) {
             (Value::Object(entries), Segment::Key(key)) => {
-                let items: Vec<Item> = entries.iter().map(Item::of_entry).collect();
                 let bare = entries
                     .last()
                     .is_none_or(|last| !self.text()[last.key_span.start..].starts_with(['"', '\'']));
                 let key = self.style.key(key, bare && self.style.bare_keys);
-                Ok(self.append(parent, &items, &format!("{key}: "), &value))
+                Ok(self.append(parent, &format!("{key}: "), &value))
             }
             (Value::Array(nodes), Segment::Index(index)) if *index == nodes.len() => {
-                let items: Vec<Item> = nodes.iter().map(Item::of_node).collect();
-                Ok(self.append(parent, &items, "", &value))
+                Ok(self.append(parent, "", &value))
             }
             (Value::Array(nodes), Segment::Index(index)) => {
                 Err(EditError::BeyondEnd { path: parent_path, length: nodes.len(), index: *index })
@@ -267,11 +263,11 @@ impl Document {
     }
 
     /// Adds an item, `label` and `value`, at the end of an object or list.
-    fn append(&self, container: &Node, items: &[Item], label: &str, value: &Json) -> String {
+    fn append(&self, container: &Node, label: &str, value: &Json) -> String {
         let text = self.text();
         let newline = self.style.newline;
         let close = container.span.end.saturating_sub(1);
-        let Some(last) = items.last() else {
+        let Some(last) = items(container).pop() else {
             return self.append_first(container, label, value);
         };
         let After { comma, line_end } = after_item(text, last.end, close);
@@ -318,11 +314,6 @@ impl Document {
         let text = self.text();
         let (segment, parent) = path.0.split_last()?;
         let parent = self.root.find(&KeyPath(parent.to_vec())).ok()?;
-        let items: Vec<Item> = match &parent.value {
-            Value::Object(entries) => entries.iter().map(Item::of_entry).collect(),
-            Value::Array(nodes) => nodes.iter().map(Item::of_node).collect(),
-            _ => return None,
-        };
         let index = match (&parent.value, segment) {
             (Value::Object(entries), Segment::Key(key)) => {
                 entries.iter().position(|entry| entry.key == *key)?
@@ -330,6 +321,7 @@ impl Document {
             (_, Segment::Index(index)) => *index,
             _ => return None,
         };
+        let items = items(parent);
         let item = items.get(index)?;
         let close = parent.span.end.saturating_sub(1);
         let limit = items.get(index + 1).map_or(close, |next| next.start);
@@ -370,17 +362,12 @@ fn with_blanks(text: &str, start: usize, end: usize) -> (usize, usize) {
 }
 
 /// What an object or a list has between its commas.
-struct Item {
-    start: usize,
-    end: usize,
-}
-
-impl Item {
-    fn of_entry(entry: &tree::Entry) -> Item {
-        Item { start: entry.key_span.start, end: entry.value.span.end }
-    }
-
-    fn of_node(node: &Node) -> Item {
-        Item { start: node.span.start, end: node.span.end }
+fn items(container: &Node) -> Vec<Range<usize>> {
+    match &container.value {
+        Value::Object(entries) => {
+            entries.iter().map(|entry| entry.key_span.start..entry.value.span.end).collect()
+        }
+        Value::Array(nodes) => nodes.iter().map(|node| node.span.start..node.span.end).collect(),
+        _ => Vec::new(),
     }
 }

@@ -19,6 +19,9 @@ pub(crate) const KEY: &str = "$include";
 /// Levels of files that include files, at most.
 const MAX_DEPTH: usize = 10;
 
+/// Files that one config is made of, at most; a file counts each time it is included.
+const MAX_FILES: usize = 256;
+
 /// Replaces every `$include` of the tree by what it names. Without `on_disk`, it is an error.
 /// Gives the errors beside what could be included.
 pub(crate) fn resolve(
@@ -86,25 +89,19 @@ impl Includer<'_> {
     /// What `include` names, with the object `own` merged over it.
     fn include(&mut self, include: Node, own: Node) -> Node {
         let names = match &include.value {
-            Value::String(_) => std::slice::from_ref(&include),
-            Value::Array(nodes) => nodes,
-            _ => {
-                let found = include.kind();
-                self.refuse(include.span, wrong_include(found));
-                return own;
-            }
+            Value::Array(nodes) => nodes.as_slice(),
+            _ => std::slice::from_ref(&include),
         };
         let mut merged: Option<Node> = None;
         for name in names {
             let Value::String(raw) = &name.value else {
-                self.refuse(name.span, wrong_include(name.kind()));
+                let expected = "the path of a file, or a list of paths";
+                let diagnostic = Diagnostic::error("wrong type").expected(expected).found(name.kind());
+                self.refuse(name.span, diagnostic);
                 continue;
             };
             if let Some(node) = self.file(raw, name.span) {
-                merged = Some(match merged {
-                    Some(base) => merge(base, node),
-                    None => node,
-                });
+                merged = Some(merged.map_or(node.clone(), |base| merge(base, node)));
             }
         }
         let Some(base) = merged else { return own };
@@ -122,88 +119,68 @@ impl Includer<'_> {
         }
     }
 
-    fn refuse(&mut self, span: Span, diagnostic: Diagnostic) {
-        let place = self.sources.place(span);
-        self.errors.push(diagnostic.key(self.path.key(KEY)).at(place));
+    fn refuse(&mut self, span: Span, mut diagnostic: Diagnostic) {
+        // An error of the included file has a place there.
+        if diagnostic.place.is_none() {
+            diagnostic = diagnostic.key(self.path.key(KEY)).at(self.sources.place(span));
+        }
+        self.errors.push(diagnostic);
     }
 
     /// One included file, with its own includes resolved.
     fn file(&mut self, raw: &str, span: Span) -> Option<Node> {
-        let path = match self.locate(raw, span) {
-            Ok(path) => path,
-            Err(diagnostic) => {
-                self.refuse(span, *diagnostic);
-                return None;
-            }
-        };
-        let text = match load::read(&path) {
-            Ok(text) => text,
-            Err(error) => {
-                self.refuse(span, Diagnostic::error(format!("cannot read {}: {error}", path.display())));
-                return None;
-            }
-        };
-        let shown = self.sources.0[span.file].path.parent().unwrap_or(Path::new("")).join(raw);
-        let shown = if text::pieces(raw).len() == 1 { shown } else { path.clone() };
-        match tree::parse(self.sources, Source::new(&shown, &text)) {
-            Ok(parsed) => {
-                self.errors.extend(parsed.duplicates);
-                self.chain.push(path);
-                let node = self.node(parsed.root);
-                self.chain.pop();
-                Some(node)
-            }
-            Err(error) => {
-                self.errors.push(*error);
-                None
-            }
-        }
+        self.try_file(raw, span).map_err(|diagnostic| self.refuse(span, *diagnostic)).ok()
+    }
+
+    fn try_file(&mut self, raw: &str, span: Span) -> Result<Node, Box<Diagnostic>> {
+        let place = self.sources.place(span);
+        let named = place.file.parent().unwrap_or(Path::new("")).to_owned();
+        let origin = Origin { key: self.path.key(KEY).to_string(), file: place.file, line: place.line };
+        let name = text::resolve(raw, &origin, self.env)
+            .map_err(|missing| Diagnostic::error(missing.to_string()).hint(missing.hint()))?;
+        let path = self.locate(&name)?;
+        let text = load::read(&path).map_err(|error| cannot_read(&path, &error))?;
+        let parsed = tree::parse(self.sources, Source::new(&named.join(name), &text))?;
+        self.errors.extend(parsed.duplicates);
+        self.chain.push(path);
+        let node = self.node(parsed.root);
+        self.chain.pop();
+        Ok(node)
     }
 
     /// The file that is meant, with symlinks resolved: below the folder of the file that includes
     /// it, and not one of those that are being read.
-    fn locate(&self, raw: &str, span: Span) -> Result<PathBuf, Box<Diagnostic>> {
-        let refuse = |message: String| Err(Box::new(Diagnostic::error(message)));
+    fn locate(&self, name: &str) -> Result<PathBuf, Box<Diagnostic>> {
         if !self.on_disk {
-            return refuse("this text is not a file, so it cannot include one".to_owned());
+            return Err(Diagnostic::error("this text is not a file, so it cannot include one").into());
         }
-        let place = self.sources.place(span);
-        let origin = Origin { key: self.path.key(KEY).to_string(), file: place.file, line: place.line };
-        let name = text::resolve(raw, &origin, self.env)
-            .map_err(|missing| Diagnostic::error(missing.to_string()).hint(missing.hint()))?;
-        let including = self.chain.last().map(PathBuf::as_path).unwrap_or(Path::new(""));
-        let folder = including.parent().unwrap_or(Path::new(""));
-        let path = folder.join(&name);
-        let path = match path.canonicalize() {
-            Ok(path) => path,
-            Err(error) => return refuse(format!("cannot read {}: {error}", path.display())),
-        };
+        let folder = self.chain.last().and_then(|including| including.parent()).unwrap_or(Path::new(""));
+        let path = folder.join(name);
+        let path = path.canonicalize().map_err(|error| cannot_read(&path, &error))?;
+        let shown = path.display();
         if !path.starts_with(folder) {
-            let message = format!(
-                "{} is not below the folder of the file that includes it, {}",
-                path.display(),
-                folder.display()
-            );
-            return Err(Box::new(Diagnostic::error(message).hint("move it below that folder")));
+            let folder = folder.display();
+            let message = format!("{shown} is not below the folder of the file that includes it, {folder}");
+            return Err(Diagnostic::error(message).hint("move it below that folder").into());
         }
         if let Some(from) = self.chain.iter().position(|file| *file == path) {
             let circle = self.chain[from..].iter().chain([&path]).map(|file| file.display().to_string());
-            let circle: Vec<String> = circle.collect();
-            return refuse(format!("files include each other in a circle: {}", circle.join(" includes ")));
+            let circle = circle.collect::<Vec<_>>().join(" includes ");
+            return Err(Diagnostic::error(format!("files include each other in a circle: {circle}")).into());
         }
-        if self.chain.len() > MAX_DEPTH {
-            return refuse(format!(
-                "{} is included at level {}; at most {MAX_DEPTH} levels are read",
-                path.display(),
-                self.chain.len()
-            ));
-        }
-        Ok(path)
+        let message = match (self.chain.len(), self.sources.0.len()) {
+            (level, _) if level > MAX_DEPTH => {
+                format!("{shown} is included at level {level}; at most {MAX_DEPTH} levels are read")
+            }
+            (_, MAX_FILES..) => format!("{shown} is one file too many; at most {MAX_FILES} are read"),
+            _ => return Ok(path),
+        };
+        Err(Diagnostic::error(message).into())
     }
 }
 
-fn wrong_include(found: &str) -> Diagnostic {
-    Diagnostic::error("wrong type").expected("the path of a file, or a list of paths").found(found)
+fn cannot_read(path: &Path, error: &std::io::Error) -> Diagnostic {
+    Diagnostic::error(format!("cannot read {}: {error}", path.display()))
 }
 
 /// `over` on top of `base`.

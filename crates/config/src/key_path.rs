@@ -143,15 +143,6 @@ impl Reader<'_> {
                     _ => return Err(self.error("a quoted key that does not end")),
                 }
             }
-            Some('\'') => {
-                let rest = &self.rest()[1..];
-                let Some(end) = rest.find('\'') else {
-                    return Err(self.error("a quoted key that does not end"));
-                };
-                let key = rest[..end].to_owned();
-                self.at += end + 2;
-                Segment::Key(key)
-            }
             _ => {
                 let rest = self.rest();
                 let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
@@ -185,7 +176,6 @@ mod tests {
             ("a[-1]", "neither a list place nor a quoted key in brackets", 3),
             ("a[1", "a bracket that is not closed", 4),
             ("a[\"x]", "a quoted key that does not end", 3),
-            ("a['x]", "a quoted key that does not end", 3),
             ("a]b", "a bracket or quote inside a key", 2),
             ("a[0]b", "no dot after a bracket", 5),
             ("a.[0]", "a bracket after a dot", 3),
@@ -198,10 +188,9 @@ mod tests {
     }
 
     #[test]
-    fn slashes_and_quotes_of_both_kinds_are_read() {
+    fn slashes_are_read_in_quotes_and_bare() {
         let path: KeyPath = "agents.defaults.models[\"vllm/*\"].params".parse().unwrap();
         assert_eq!(path.0[3], Segment::Key("vllm/*".into()));
-        assert_eq!(path, "agents.defaults.models['vllm/*'].params".parse().unwrap());
         assert_eq!(path, "agents.defaults.models.vllm/*.params".parse().unwrap());
         assert_eq!(path.to_string(), "agents.defaults.models[\"vllm/*\"].params");
     }

@@ -21,6 +21,7 @@ mod layout;
 mod load;
 mod models;
 mod network;
+mod openclaw;
 mod paths;
 mod redact;
 mod reference;
@@ -38,8 +39,8 @@ pub use env::Env;
 pub use key_path::{BadKeyPath, KeyPath, Segment};
 pub use load::{Config, IgnoredKey, Loaded, load, open, parse};
 pub use models::{
-    Api, Compat, Cost, Effort, Input, MaxTokensField, Mode, Model, Models, Provider, ProviderId, Request,
-    ThinkingFormat, Tls, UnsupportedApi,
+    Api, Compat, Cost, Effort, Input, MaxTokensField, Mode, Model, Models, Provider, Request, ThinkingFormat,
+    Tls, UnsupportedApi,
 };
 pub use network::Network;
 pub use paths::{ConfigFile, NamedBy, NoHome, Paths};

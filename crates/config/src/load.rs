@@ -27,13 +27,6 @@ object! {
         /// Which addresses may be reached at all.
         "network" => network: Network,
     }
-    elsewhere [
-        "accessGroups", "acp", "agent", "approvals", "audio", "auth", "bindings", "broadcast", "browser", "canvasHost",
-        "channels", "cli", "commands", "commitments", "crestodian", "cron", "diagnostics", "discovery", "env",
-        "gateway", "hooks", "identity", "logging", "mcp", "media", "memory", "messages", "meta", "nodeHost", "plugins",
-        "proxy", "routing", "secrets", "security", "session", "skills", "surfaces", "talk", "telegram", "tools",
-        "transcripts", "ui", "update", "web", "whatsapp", "wizard", "worktrees",
-    ]
 }
 
 /// A config that was read, with what is to be said about it.

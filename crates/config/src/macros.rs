@@ -3,9 +3,8 @@
 
 /// An object with known keys.
 ///
-/// `elsewhere` lists OpenClaw's keys that have no effect here; `shorthand "key"` lets a string
-/// stand for an object with that one key; `check` is called with the entries, for what a single
-/// key cannot tell.
+/// `shorthand "key"` lets a string stand for an object with that one key; `check` is called with the
+/// entries, for what a single key cannot tell.
 macro_rules! object {
     (
         $(#[doc = $doc:literal])+
@@ -13,7 +12,6 @@ macro_rules! object {
         pub struct $name:ident {
             $($(#[doc = $field_doc:literal])+ $key:literal => $field:ident: $type:ty,)+
         }
-        elsewhere [$($other:literal),* $(,)?]
         $(shorthand $short:literal)?
         $(check $check:path)?
     ) => {
@@ -35,7 +33,7 @@ macro_rules! object {
                         shape: <$type as $crate::decode::Decode>::shape(),
                         required: <$type as $crate::decode::Decode>::REQUIRED,
                     }),+],
-                    elsewhere: vec![$($other),*],
+                    elsewhere: $crate::openclaw::names(stringify!($name)),
                 });
                 $(let object = object.or_short(concat!("a string, short for {", $short, "}"));)?
                 object
@@ -46,7 +44,7 @@ macro_rules! object {
                     let long = node.shorthand($short);
                     let node = long.as_ref().unwrap_or(node);
                 )?
-                let entries = cx.object::<Self>(node, &[$($key),+], &[$($other),*])?;
+                let entries = cx.object::<Self>(node, stringify!($name), &[$($key),+])?;
                 $($check(entries, cx);)?
                 $(let $field = cx.field::<$type>(node, entries, $key);)+
                 Some(Self { $($field: $field?),+ })
@@ -60,21 +58,21 @@ macro_rules! object {
     };
 }
 
-/// One of several strings. `elsewhere` lists OpenClaw's values that have no effect here: each
-/// warns, and is read as the variant behind it.
+/// One of several strings. `otherwise` names the variant as which OpenClaw's values that have no
+/// effect here are read; each warns.
 macro_rules! choice {
     (
         $(#[doc = $doc:literal])+
         $vis:vis enum $name:ident {
             $($(#[doc = $value_doc:literal])+ $value:literal => $variant:ident,)+
         }
-        $(elsewhere [$($other:literal),+] => $(#[doc = $other_doc:literal])+ $other_variant:ident)?
+        $(otherwise $(#[doc = $other_doc:literal])+ $other:ident)?
     ) => {
         $(#[doc = $doc])+
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         $vis enum $name {
             $($(#[doc = $value_doc])+ $variant,)+
-            $($(#[doc = $other_doc])+ $other_variant,)?
+            $($(#[doc = $other_doc])+ $other,)?
         }
 
         impl $crate::decode::Decode for $name {
@@ -86,14 +84,14 @@ macro_rules! choice {
                 let text = cx.string_now::<Self>(node)?;
                 match text.as_str() {
                     $($value => Some(Self::$variant),)+
-                    $($($other)|+ => {
+                    $(other if $crate::openclaw::names(stringify!($name)).contains(&other) => {
                         let message = format!("\"{text}\" has no effect here");
                         cx.warn(node.span, $crate::diagnostic::Diagnostic::warning(message));
-                        Some(Self::$other_variant)
+                        Some(Self::$other)
                     })?
                     _ => {
                         let near = $crate::decode::nearest(&text, [$($value),+].into_iter());
-                        cx.wrong_value(node, near.map(|near| format!("did you mean \"{near}\"?")))
+                        cx.wrong_value::<Self, _>(node, near.map(|near| format!("did you mean \"{near}\"?")))
                     }
                 }
             }

@@ -1,14 +1,12 @@
 //! The area `models`: providers and the models that they serve.
 
-use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::ops::Deref;
 use std::time::Duration;
 
-use crate::decode::{Decode, DecodeKey, Decoder, nearest};
+use crate::decode::{Decode, Decoder, nearest};
 use crate::diagnostic::Diagnostic;
 use crate::key_path::Segment;
+use crate::openclaw;
 use crate::secret::SecretRef;
 use crate::shape::Shape;
 use crate::text::{BaseUrl, Params, PathText, Text};
@@ -21,9 +19,9 @@ object! {
         /// Which providers are listed and used.
         "mode" => mode: Option<Mode>,
         /// Servers by their id. An id stands before the slash of `"provider/model"`.
-        "providers" => providers: BTreeMap<ProviderId, Provider>,
+        "providers" => providers: BTreeMap<String, Provider>,
     }
-    elsewhere ["bedrockDiscovery", "catalog", "pricing", "proxy"]
+    check provider_ids
 }
 
 choice! {
@@ -34,43 +32,6 @@ choice! {
         "merge" => Merge,
         /// Only those of the config.
         "replace" => Replace,
-    }
-}
-
-/// The id of a provider: not empty, without a slash.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ProviderId(String);
-
-impl DecodeKey for ProviderId {
-    const WHAT: &'static str = "ids of providers";
-
-    fn decode_key(key: &str) -> Result<Self, &'static str> {
-        if key.is_empty() || key.contains(|c: char| c == '/' || c == '*' || c.is_whitespace()) {
-            return Err(
-                "an id has no slash, no blank and no `*`: it stands before the slash of \"provider/model\"",
-            );
-        }
-        Ok(ProviderId(key.to_owned()))
-    }
-}
-
-impl Deref for ProviderId {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Borrow<str> for ProviderId {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for ProviderId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 
@@ -97,10 +58,6 @@ object! {
         /// The models. Without any, the server is asked.
         "models" => models: Vec<Model>,
     }
-    elsewhere [
-        "agentRuntime", "auth", "authHeader", "contextTokens", "contextWindow", "injectNumCtxForOpenAICompat",
-        "localService", "maxTokens", "params", "region",
-    ]
     check unique_models
 }
 
@@ -127,19 +84,6 @@ pub struct UnsupportedApi {
     pub api: String,
 }
 
-const OTHER_APIS: &[&str] = &[
-    "anthropic-messages",
-    "azure-openai-responses",
-    "bedrock-converse-stream",
-    "github-copilot",
-    "google-generative-ai",
-    "google-vertex",
-    "ollama",
-    "openai-chatgpt-responses",
-    "openai-codex-responses",
-    "openai-responses",
-];
-
 impl Decode for Api {
     const REQUIRED: bool = false;
 
@@ -152,15 +96,15 @@ impl Decode for Api {
         if api == "openai-completions" {
             return Some(Api::OpenaiCompletions);
         }
-        if OTHER_APIS.contains(&api.as_str()) {
+        let others = openclaw::names("Api");
+        if others.contains(&api.as_str()) {
             let message = format!("\"{api}\" is not spoken here, so this provider cannot be used");
             let hint = "use \"openai-completions\" with the server's OpenAI-compatible address";
             cx.warn(node.span, Diagnostic::warning(message).hint(hint));
             return Some(Api::Other(api));
         }
-        let known = OTHER_APIS.iter().copied().chain(["openai-completions"]);
-        let near = nearest(&api, known).map(|near| format!("did you mean \"{near}\"?"));
-        cx.wrong_value(node, near)
+        let known = others.into_iter().chain(["openai-completions"]);
+        cx.wrong_value::<Self, _>(node, nearest(&api, known).map(|near| format!("did you mean \"{near}\"?")))
     }
 
     fn missing(_: crate::source::Span, _: &mut Decoder<'_>) -> Option<Self> {
@@ -185,7 +129,6 @@ object! {
         /// Transport security.
         "tls" => tls: Tls,
     }
-    elsewhere ["allowPrivateNetwork", "auth", "headers", "proxy"]
 }
 
 object! {
@@ -195,7 +138,6 @@ object! {
         /// A file of certificate authorities (PEM) that are trusted for this server.
         "caFile" => ca_file: Option<PathText>,
     }
-    elsewhere ["ca", "cert", "insecureSkipVerify", "key", "passphrase", "serverName"]
 }
 
 object! {
@@ -220,9 +162,6 @@ object! {
         /// What the server or the model does differently.
         "compat" => compat: Compat,
     }
-    elsewhere [
-        "agentRuntime", "api", "baseUrl", "contextTokens", "headers", "mediaInput", "metadataSource", "thinkingLevelMap",
-    ]
 }
 
 choice! {
@@ -233,7 +172,7 @@ choice! {
         /// Pictures.
         "image" => Image,
     }
-    elsewhere ["audio", "document", "video"] =>
+    otherwise
         /// Something that Chela does not send.
         Other
 }
@@ -251,7 +190,6 @@ object! {
         /// Tokens of the prompt that the server put into its cache.
         "cacheWrite" => cache_write: Option<f64>,
     }
-    elsewhere ["tieredPricing"]
 }
 
 object! {
@@ -273,15 +211,6 @@ object! {
         /// The values of `reasoning_effort` that it takes.
         "supportedReasoningEfforts" => supported_reasoning_efforts: Option<Vec<Effort>>,
     }
-    elsewhere [
-        "cacheControlFormat", "deferredToolNamePrefix", "nativeWebSearchTool", "openRouterRouting",
-        "reasoningEffortMap", "requiresAssistantAfterToolResult", "requiresMistralToolIds",
-        "requiresOpenAiAnthropicToolPayload", "requiresReasoningContentOnAssistantMessages",
-        "requiresThinkingAsText", "requiresToolResultName", "sendSessionAffinityHeaders", "strictMessageKeys",
-        "supportsDeveloperRole", "supportsLongCacheRetention", "supportsPromptCacheKey", "supportsReasoningEffort",
-        "supportsStore", "toolCallArgumentsEncoding", "toolSchemaProfile", "unsupportedToolSchemaKeywords",
-        "vercelGatewayRouting", "visibleReasoningDetailTypes", "zaiToolStream",
-    ]
 }
 
 choice! {
@@ -304,7 +233,7 @@ choice! {
         /// `chat_template_kwargs: {enable_thinking}`.
         "qwen-chat-template" => QwenChatTemplate,
     }
-    elsewhere ["deepseek", "openrouter", "together", "zai"] =>
+    otherwise
         /// A way that Chela does not speak: thinking is left to the server.
         Other
 }
@@ -325,9 +254,21 @@ choice! {
         /// The most.
         "xhigh" => Xhigh,
     }
-    elsewhere ["adaptive", "max"] =>
+    otherwise
         /// An effort that Chela does not ask for.
         Other
+}
+
+/// The id of a provider stands before the slash of `provider/model`.
+fn provider_ids(models: &[Entry], cx: &mut Decoder<'_>) {
+    let providers = models.iter().find(|entry| entry.key == "providers");
+    for entry in providers.map_or(&[][..], |providers| providers.value.entries()) {
+        if entry.key.is_empty() || entry.key.contains(|c: char| "/*".contains(c) || c.is_whitespace()) {
+            let path = ["providers", &entry.key].map(|key| Segment::Key(key.to_owned()));
+            let diagnostic = Diagnostic::error("wrong key").expected("an id without slash, blank and `*`");
+            cx.refuse_below(&path, entry.key_span, diagnostic);
+        }
+    }
 }
 
 /// A provider has no two models of one id.
@@ -336,12 +277,11 @@ fn unique_models(provider: &[Entry], cx: &mut Decoder<'_>) {
     let models = provider.iter().find(|entry| entry.key == "models");
     let Some(Value::Array(models)) = models.map(|models| &models.value.value) else { return };
     for (n, model) in models.iter().enumerate() {
-        if let Some((id, text)) = model.text("id")
-            && !seen.insert(text)
-        {
+        let Some((id, text)) = model.text("id") else { continue };
+        if !seen.insert(text) {
             let path = [Segment::Key("models".to_owned()), Segment::Index(n), Segment::Key("id".to_owned())];
             let diagnostic = Diagnostic::error("two models with this id").hint("keep one of the two");
-            cx.refuse_below(&path, id, diagnostic);
+            cx.refuse_below(&path, id.span, diagnostic);
         }
     }
 }

@@ -8,5 +8,4 @@ object! {
         /// refused.
         "localOnly" => local_only: Option<bool>,
     }
-    elsewhere []
 }

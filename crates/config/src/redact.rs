@@ -95,7 +95,6 @@ pub(crate) fn secret_spans(root: &Node) -> Vec<Range<usize>> {
 pub(crate) fn secret_spans_of_text(text: &str) -> Vec<Range<usize>> {
     const HINTS: &[&str] =
         &["key", "token", "secret", "pass", "auth", "credential", "cookie", "headers", "env"];
-    let bytes = text.as_bytes();
     let mut spans = Vec::new();
     for (colon, _) in text.match_indices(':') {
         let before = text[..colon].trim_end().trim_end_matches(['"', '\'']);
@@ -107,24 +106,13 @@ pub(crate) fn secret_spans_of_text(text: &str) -> Vec<Range<usize>> {
             continue;
         }
         let value = text.len() - text[colon + 1..].trim_start().len();
-        match bytes.get(value) {
-            Some(quote @ (b'"' | b'\'')) => {
-                let mut end = value + 1;
-                while end < bytes.len() && bytes[end] != *quote && bytes[end] != b'\n' {
-                    end += if bytes[end] == b'\\' { 2 } else { 1 };
-                }
-                spans.push(value..(end + 1).min(bytes.len()));
-            }
-            Some(b'{') => {
-                let end = text[value..].find('}').map_or(text.len(), |n| value + n);
-                spans.push(value + 1..end);
-            }
-            Some(_) => {
-                let end = text[value..].find([',', '}', '\n']).map_or(text.len(), |n| value + n);
-                spans.push(value..end);
-            }
-            None => {}
-        }
+        let rest = &text[value..];
+        let end = match rest.chars().next() {
+            Some(quote @ ('"' | '\'')) => rest[1..].find([quote, '\n']).map(|n| n + 2),
+            Some('{') => rest.find('}'),
+            _ => rest.find([',', '}', '\n']),
+        };
+        spans.push(value..value + end.unwrap_or(rest.len()));
     }
     spans
 }

@@ -10,10 +10,10 @@ use crate::text::{MissingVariable, Origin, PathText, Piece, Text, pieces, variab
 /// A secret as the config names it: the value itself, a template, or a reference to an environment
 /// variable or a file. Its `Debug` shows where it comes from, never the value.
 #[derive(Clone, PartialEq)]
-pub struct SecretRef(Form);
+pub struct SecretRef(pub(crate) Form);
 
 #[derive(Clone, PartialEq)]
-enum Form {
+pub(crate) enum Form {
     Text(Text),
     Variable { name: String, origin: Arc<Origin> },
     File(PathText),
@@ -23,18 +23,6 @@ enum Form {
 const MAX_BYTES: u64 = 64 * 1024;
 
 impl SecretRef {
-    pub(crate) fn text(text: Text) -> SecretRef {
-        SecretRef(Form::Text(text))
-    }
-
-    pub(crate) fn variable(name: String, origin: Arc<Origin>) -> SecretRef {
-        SecretRef(Form::Variable { name, origin })
-    }
-
-    pub(crate) fn file(path: PathText) -> SecretRef {
-        SecretRef(Form::File(path))
-    }
-
     /// The secret. `row_variable` is the name of the provider's own variable: a bare string equal
     /// to it is a reference to that variable. A file's blanks and newlines at the end are no part
     /// of the key.

@@ -130,6 +130,14 @@ pub(crate) fn only_variable(raw: &str) -> Option<&str> {
     }
 }
 
+/// The first `${…}` that is not a variable's name, as in `${lower}`.
+pub(crate) fn near_variable(raw: &str) -> Option<&str> {
+    raw.match_indices("${").find_map(|(at, _)| {
+        let whole = &raw[at..=at + raw[at..].find('}')?];
+        (!raw[..at].ends_with('$') && only_variable(whole).is_none()).then_some(whole)
+    })
+}
+
 impl Text {
     /// A value that does not come from a file; `key` is what errors call it.
     pub fn new(raw: impl Into<String>, key: impl Into<String>) -> Text {
@@ -143,6 +151,11 @@ impl Text {
     /// The template as it stands in the file.
     pub fn raw(&self) -> &str {
         &self.raw
+    }
+
+    /// Whether it takes any variable.
+    pub(crate) fn is_template(&self) -> bool {
+        pieces(&self.raw).iter().any(|piece| matches!(piece, Piece::Variable(_)))
     }
 
     /// The path of the key that holds it.
@@ -304,36 +317,25 @@ impl Params {
     pub fn resolve(&self, env: &Env) -> Result<serde_json::Map<String, serde_json::Value>, MissingVariable> {
         let mut fields = self.fields.clone();
         for (key, value) in &mut fields {
-            self.fill(value, &mut vec![key.clone()], env)?;
+            self.fill(value, &format!("{}.{key}", self.origin.key), env)?;
         }
         Ok(fields)
     }
 
-    fn fill(
-        &self,
-        value: &mut serde_json::Value,
-        path: &mut Vec<String>,
-        env: &Env,
-    ) -> Result<(), MissingVariable> {
+    fn fill(&self, value: &mut serde_json::Value, key: &str, env: &Env) -> Result<(), MissingVariable> {
         match value {
             serde_json::Value::String(text) => {
-                *text = resolve(text, &self.origin, env).map_err(|missing| MissingVariable {
-                    key: format!("{}.{}", missing.key, path.join(".")),
-                    ..missing
-                })?;
+                *text = resolve(text, &self.origin, env)
+                    .map_err(|missing| MissingVariable { key: key.to_owned(), ..missing })?;
             }
             serde_json::Value::Array(values) => {
                 for (n, value) in values.iter_mut().enumerate() {
-                    path.push(n.to_string());
-                    self.fill(value, path, env)?;
-                    path.pop();
+                    self.fill(value, &format!("{key}[{n}]"), env)?;
                 }
             }
             serde_json::Value::Object(fields) => {
-                for (key, value) in fields {
-                    path.push(key.clone());
-                    self.fill(value, path, env)?;
-                    path.pop();
+                for (name, value) in fields {
+                    self.fill(value, &format!("{key}.{name}"), env)?;
                 }
             }
             _ => {}

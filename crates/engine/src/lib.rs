@@ -5,6 +5,7 @@ pub mod formats;
 pub mod grammar;
 pub mod interpreter;
 pub mod memory;
+pub mod model;
 pub mod sampler;
 pub mod scheduler;
 pub mod spec;

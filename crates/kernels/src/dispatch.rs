@@ -108,7 +108,19 @@ impl Kernels {
 
     /// `isa` is one that this CPU has.
     fn of(isa: Isa) -> Self {
-        let table = &generic::TABLE;
+        let table = match isa {
+            Isa::Generic => &generic::TABLE,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => &avx2::TABLE,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => &avx512::TABLE,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Vnni => &avx512vnni::TABLE,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Bf16 => &avx512bf16::TABLE,
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => &generic::TABLE,
+        };
         Self { isa, table }
     }
 
@@ -228,3 +240,29 @@ macro_rules! table {
 }
 
 table!(generic, Generic, , plain [1 2 3 4], wide [1 2 3 4], narrow [1 2 3 4], attention 2 2);
+#[cfg(target_arch = "x86_64")]
+table!(
+    avx2, crate::x86_64::avx2::Avx2, #[target_feature(enable = "avx2,fma,f16c")],
+    plain [1 2 3], wide [1 2], narrow [1 2 3], attention 2 2
+);
+#[cfg(target_arch = "x86_64")]
+table!(
+    avx512, crate::x86_64::avx512::Avx512<false, false>,
+    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")],
+    plain [1 2 3 4 5 6 7 8 9 10 11 12], wide [1 2 3 4 5 6 7 8],
+    narrow [1 2 3 4 5 6 7 8 9 10 11 12], attention 4 4
+);
+#[cfg(target_arch = "x86_64")]
+table!(
+    avx512vnni, crate::x86_64::avx512::Avx512<true, false>,
+    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")],
+    plain [1 2 3 4 5 6 7 8 9 10 11 12], wide [1 2 3 4 5 6 7 8 9 10 11 12],
+    narrow [1 2 3 4 5 6 7 8 9 10 11 12], attention 4 4
+);
+#[cfg(target_arch = "x86_64")]
+table!(
+    avx512bf16, crate::x86_64::avx512::Avx512<true, true>,
+    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16")],
+    plain [1 2 3 4 5 6 7 8 9 10 11 12], wide [1 2 3 4 5 6 7 8 9 10 11 12],
+    narrow [1 2 3 4 5 6 7 8 9 10 11 12], attention 4 4
+);

@@ -32,6 +32,8 @@ mod rows;
 mod simd;
 mod tile;
 mod view;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
 
 pub use attention::{AttentionOptions, Span};
 pub use dispatch::{Isa, Kernels};

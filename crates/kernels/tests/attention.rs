@@ -1,6 +1,8 @@
 //! Paged attention on every instruction set of this machine, against softmax in f64 over the stored
 //! (16-bit) keys and values.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod common;
 
 use chela_kernels::{AttentionOptions, Kernels, KvCache, KvLayout, KvType, Pool, Rows, RowsMut, Span};

@@ -1,6 +1,8 @@
 //! Matrix products on every instruction set of this machine, against exact integer emulation
 //! (quantized formats) or f64 sums within a stated bound (plain formats).
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod common;
 
 use chela_kernels::{

@@ -1,5 +1,7 @@
 //! Row operations on every instruction set of this machine, against f64.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod common;
 
 use chela_kernels::{Isa, Kernels, Pool, RopeAngles, RopeStyle, Rows, RowsMut};

@@ -1,5 +1,7 @@
 //! Panels hold what was put into them.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod common;
 
 use std::sync::Arc;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const BUDGET: &[(&str, usize)] = &[
     ("openai", 3_000),
     ("protocol", 1_000),
-    ("config", 3_000),
+    ("config", 3_500),
     ("chat", 4_000),
     ("client", 4_000),
     ("store", 2_000),

@@ -175,7 +175,8 @@ impl TestTool {
         F: Future<Output = ToolResult> + Send + 'static,
     {
         let parameters = json!({"type": "object", "properties": {"x": {"type": "string"}}});
-        let spec = ToolSpec { name, description: "A tool of a test.", parameters, read_only };
+        let spec =
+            ToolSpec { name: name.into(), description: "A tool of a test.".into(), parameters, read_only };
         Arc::new(Self { spec, rights, act: Box::new(move |ctx, args| Box::pin(act(ctx, args))) })
     }
 }

@@ -10,7 +10,8 @@ pub(super) const TABLE: ToolDialect = ToolDialect {
             section: None,
             open: Open::Marker("<|tool_call|>"),
             body: Body::Object,
-            close: &["<|end_of_text|>"],
+            // The first is Phi-4-mini's, which shares the opening marker.
+            close: &["<|/tool_call|>", "<|end_of_text|>"],
         },
         Form {
             section: None,

@@ -13,6 +13,8 @@ enum State {
     Head,
     Body,
     Tail(usize),
+    /// It cannot be read; the closing marker may follow.
+    Bad(usize),
 }
 
 /// Reads one call in Gemma's notation.
@@ -56,6 +58,12 @@ impl GemmaReader {
         match self.state {
             State::Tail(from) => match tail(cx.text, from, cx.form.close, cx.end) {
                 Some(upto) => Step::Done(upto),
+                None => Step::Wait,
+            },
+            State::Bad(from) => match tail(cx.text, from, cx.form.close, cx.end) {
+                Some(upto) => {
+                    Step::Broken { upto, why: format!("the arguments of {} cannot be read", self.name) }
+                }
                 None => Step::Wait,
             },
             _ => Step::Wait,
@@ -135,10 +143,10 @@ impl GemmaReader {
                 self.state = State::Tail(at);
                 None
             }
-            None => Some(Step::Broken {
-                upto: tail(cx.text, at, cx.form.close, true).unwrap_or(at),
-                why: format!("the arguments of {} cannot be read", self.name),
-            }),
+            None => {
+                self.state = State::Bad(at);
+                None
+            }
         }
     }
 }

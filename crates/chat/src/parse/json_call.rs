@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 use super::reader::{Cx, NAME, SPACE, Step, find_first, resume, tail};
-use super::scan::{JsonScan, Scan};
+use super::scan::{Entry, JsonScan, Scan};
 use crate::dialect::NameSyntax;
 use crate::json;
 
@@ -134,11 +134,13 @@ impl JsonReader {
             return Step::Wait;
         };
         let found = scan.advance(cx.text, cx.form.close, cx.first_marker, cx.end);
-        if let Some(reject) = self.guard(cx) {
-            return reject;
-        }
         if cx.stream {
             self.stream(cx);
+        }
+        if self.sent.is_none()
+            && let Some(at) = self.fault(cx, usize::MAX)
+        {
+            return Step::Reject(at);
         }
         let State::Body(scan) = &self.state else {
             return Step::Wait;
@@ -242,18 +244,14 @@ impl JsonReader {
         if named || self.sent.is_some() { Step::Broken { upto, why } } else { Step::Reject(0) }
     }
 
-    /// Where a call needs no marker: refuses at the first key that no call has, and at a name
-    /// that is not offered. In reasoning: the latter.
-    fn guard(&self, cx: &Cx<'_>) -> Option<Step> {
+    /// Where one of the first `upto` entries shows that this is not a call: where a call needs no
+    /// marker, a key that no call has or a name that is not offered; in reasoning the latter.
+    fn fault(&self, cx: &Cx<'_>, upto: usize) -> Option<usize> {
         let (Payload::Object { exact }, State::Body(scan)) = (&self.payload, &self.state) else {
             return None;
         };
-        for entry in scan.entries() {
-            if let Some(at) = entry_fault(cx, entry, *exact) {
-                return Some(Step::Reject(at));
-            }
-        }
-        None
+        let mut entries = scan.entries().iter().take(upto);
+        entries.find_map(|entry| entry_fault(cx, entry, *exact))
     }
 
     /// Gives the name and the arguments as far as they have come.
@@ -294,10 +292,9 @@ impl JsonReader {
     /// be right as it stands; anything else may be repaired.
     fn calls(&self, cx: &Cx<'_>, text: &str) -> Result<Vec<Call>, String> {
         let strict = serde_json::from_str::<&RawValue>(text);
-        if self.sent.is_some()
-            && let Err(error) = &strict
-        {
-            return Err(format!("the call is not valid JSON: {error}"));
+        if self.sent.is_some() {
+            let fault = |error| format!("the call is not valid JSON: {error}");
+            return strict.map(|_| Vec::new()).map_err(fault);
         }
         match &self.payload {
             Payload::Args { name } => {
@@ -320,7 +317,7 @@ fn marker_end(cx: &Cx<'_>, at: usize) -> usize {
 }
 
 /// Where an entry shows that its object is not a call: the offset after the fault.
-pub(super) fn entry_fault(cx: &Cx<'_>, entry: &super::scan::Entry, exact: bool) -> Option<usize> {
+pub(super) fn entry_fault(cx: &Cx<'_>, entry: &Entry, exact: bool) -> Option<usize> {
     let key = &cx.text[entry.key.0..entry.key.1];
     if exact && !matches!(key, "name" | "arguments" | "parameters" | "type" | "id") {
         return Some(entry.key.1);

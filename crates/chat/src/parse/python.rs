@@ -16,6 +16,8 @@ enum State {
     Head,
     Body,
     Tail(usize),
+    /// It cannot be read; the closing marker may follow.
+    Bad(usize),
 }
 
 /// Reads calls written as Python.
@@ -68,6 +70,13 @@ impl PythonReader {
             State::Tail(from) if self.bare => self.bare_tail(cx, from),
             State::Tail(from) => match tail(cx.text, from, cx.form.close, cx.end) {
                 Some(upto) => Step::Done(upto),
+                None => Step::Wait,
+            },
+            State::Bad(from) => match tail(cx.text, from, cx.form.close, cx.end) {
+                Some(upto) => Step::Broken {
+                    upto,
+                    why: "the calls cannot be read as Python with literal arguments".to_owned(),
+                },
                 None => Step::Wait,
             },
             _ => Step::Wait,
@@ -166,14 +175,11 @@ impl PythonReader {
         let calls = calls_in(&cx.text[self.start..at], cx.tools)
             .filter(|calls| !calls.is_empty() && calls.iter().all(|call| cx.accept(&call.name).is_some()));
         let Some(calls) = calls else {
-            return Some(if self.bare {
-                Step::Reject(at)
-            } else {
-                Step::Broken {
-                    upto: tail(cx.text, at, cx.form.close, true).unwrap_or(at),
-                    why: "the calls cannot be read as Python with literal arguments".to_owned(),
-                }
-            });
+            if self.bare {
+                return Some(Step::Reject(at));
+            }
+            self.state = State::Bad(at);
+            return None;
         };
         if self.bare {
             self.held = calls;

@@ -2,5 +2,6 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod fast;
 mod fixture;
 mod interpreter;

@@ -1,0 +1,116 @@
+//! The compiled plan on the kernels.
+
+use chela_engine::block::{BlockId, blocks_for};
+use chela_engine::formats::Source;
+use chela_engine::model::{KvStore, Model, Plan, Quantization, Weights};
+use chela_engine::scheduler::{Batch, BatchItem, Rows, SequenceCache, SequenceId};
+use chela_kernels::{Isa, Kernels, KvType, Pool};
+
+use crate::fixture::{CASES, Expected, folder, spec};
+
+const STEP: usize = 96;
+
+struct Runner {
+    model: Model,
+    cache: KvStore,
+}
+
+impl Runner {
+    fn new(case: &str, isa: Isa, threads: usize, quantization: Option<Quantization>) -> Self {
+        let source = Source::open(&folder(case)).unwrap();
+        let spec = spec(&source);
+        let plan = Plan::compile(&spec).unwrap();
+        let pool = Pool::new(threads).unwrap();
+        let weights = Weights::load(&spec, &plan, &source, quantization, &pool, &mut |_| {}).unwrap();
+        let cache = KvStore::new(&plan, KvType::F16, 24).unwrap();
+        Self { model: Model::new(spec, plan, weights, Kernels::for_isa(isa).unwrap(), pool, STEP), cache }
+    }
+
+    /// Logits of every token of every item.
+    fn step(&mut self, items: Vec<BatchItem>) -> Vec<Vec<Vec<f32>>> {
+        let mut rows = vec![Vec::new(); items.len()];
+        let batch = Batch { items, ..Batch::default() };
+        self.model
+            .forward(&batch, &mut self.cache, &mut |item, row, logits| {
+                assert_eq!(rows[item].len(), row);
+                rows[item].push(logits.to_vec());
+            })
+            .unwrap();
+        rows
+    }
+}
+
+/// Some tokens of a sequence whose blocks are every third from `first` on.
+fn item(tokens: &[u32], from: usize, to: usize, first: u32) -> BatchItem {
+    let blocks = (0..blocks_for(to) as u32).map(|i| BlockId(first + 3 * i)).collect();
+    BatchItem {
+        id: SequenceId(u64::from(first)),
+        start: from,
+        tokens: tokens[from..to].to_vec(),
+        cache: SequenceCache { blocks, state: None },
+        rows: Rows::All,
+        samples: true,
+    }
+}
+
+/// The root mean square of the difference to what transformers computed in f32, relative to that of the
+/// logits. Weights are exact but for quantization; activations are rounded to bf16 before a product with
+/// bf16 weights and to 8 bits before one with quantized weights, keys and values to f16.
+fn bound(case: &str, quantization: Option<Quantization>) -> f32 {
+    match (quantization, case) {
+        (Some(Quantization::Int8), _) => 0.06,
+        (Some(Quantization::Int4), _) => 0.5,
+        (None, "llama-bias" | "qwen3-window-bias") => 1e-3,
+        (None, _) => 0.015,
+    }
+}
+
+fn rms_difference(got: &[Vec<f32>], expected: &[Vec<f32>]) -> f32 {
+    let square = |values: &mut dyn Iterator<Item = f32>| values.map(|v| v * v).sum::<f32>();
+    let mut differences = got.iter().flatten().zip(expected.iter().flatten()).map(|(a, b)| a - b);
+    (square(&mut differences) / square(&mut expected.iter().flatten().copied())).sqrt()
+}
+
+#[test]
+fn logits_agree_with_transformers_on_every_instruction_set() {
+    for case in CASES {
+        let expected = Expected::open(case);
+        for isa in Isa::available() {
+            for quantization in [None, Some(Quantization::Int8), Some(Quantization::Int4)] {
+                let mut runner = Runner::new(case, isa, 2, quantization);
+                let prompt = &expected.prompt;
+                let logits = runner.step(vec![item(prompt, 0, prompt.len(), 0)]).remove(0);
+                let sampled: Vec<_> = logits.into_iter().step_by(expected.stride).collect();
+                let d = rms_difference(&sampled, &expected.rows("logits"));
+                assert!(d <= bound(case, quantization), "{case} on {isa} with {quantization:?}: {d}");
+            }
+        }
+    }
+}
+
+#[test]
+fn logits_have_the_same_bits_alone_chunked_and_in_a_batch() {
+    for case in ["qwen3", "qwen3-window-bias", "llama-bias", "ministral3"] {
+        let expected = Expected::open(case);
+        let a = &expected.prompt;
+        let b: Vec<u32> = a.iter().rev().copied().collect();
+        for isa in Isa::available() {
+            for quantization in [None, Some(Quantization::Int4)] {
+                let whole =
+                    Runner::new(case, isa, 1, quantization).step(vec![item(a, 0, a.len(), 0)]).remove(0);
+
+                // Odd chunks beside another sequence, and then one token after the other.
+                let mut runner = Runner::new(case, isa, 2, quantization);
+                let mut got = Vec::new();
+                for (chunk, range) in [(0, 0..7), (7, 7..40), (40, 40..63)] {
+                    let other = item(&b, chunk / 2, range.end / 2, 1);
+                    got.extend(runner.step(vec![other, item(a, range.start, range.end, 0)]).remove(1));
+                }
+                for p in 63..a.len() {
+                    got.extend(runner.step(vec![item(a, p, p + 1, 0)]).remove(0));
+                }
+                assert!(whole == got, "{case} on {isa} with {quantization:?}");
+            }
+        }
+    }
+}
