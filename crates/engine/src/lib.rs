@@ -1,6 +1,7 @@
 //! The inference engine: formats, tokenizers, scheduler and model runner.
 
 pub mod block;
+pub mod engine;
 pub mod formats;
 pub mod grammar;
 pub mod interpreter;

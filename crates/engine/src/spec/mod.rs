@@ -14,6 +14,8 @@ mod rope;
 #[cfg(test)]
 mod tests;
 
+use crate::formats::{Format, Source};
+
 pub use error::SpecError;
 pub use names::{Names, Part, Role};
 pub use rope::{Rope, RopeScaling};
@@ -132,6 +134,21 @@ pub enum Ffn {
 }
 
 impl ModelSpec {
+    /// Reads the description of an opened model.
+    ///
+    /// # Errors
+    /// As [`ModelSpec::from_hf`] and [`ModelSpec::from_gguf`].
+    pub fn from_source(source: &Source) -> Result<Self, SpecError> {
+        match source.format() {
+            Format::HuggingFace => Self::from_hf(source.config(), &|name| source.tensor(name).is_some()),
+            Format::Gguf => {
+                let factors = source.tensor("rope_freqs.weight").map(|t| t.to_f32()).transpose()?;
+                let shape = |name: &str| source.tensor(name).map(|t| t.shape.to_vec());
+                Self::from_gguf(source.config(), &shape, factors)
+            }
+        }
+    }
+
     /// Refuses what is described but not implemented.
     ///
     /// # Errors

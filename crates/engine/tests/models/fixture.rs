@@ -47,7 +47,7 @@ impl Expected {
 }
 
 pub fn spec(source: &Source) -> ModelSpec {
-    ModelSpec::from_hf(source.config(), &|name| source.tensor(name).is_some()).unwrap()
+    ModelSpec::from_source(source).unwrap()
 }
 
 /// The largest difference, relative to the largest value.

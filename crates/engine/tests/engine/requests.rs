@@ -1,0 +1,209 @@
+//! What may happen to a request.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use chela_engine::engine::{
+    Engine, EngineOptions, FinishReason, Output, Request, SubmitError, ThinkingBudget,
+};
+use chela_engine::grammar::Grammar;
+use chela_engine::sampler::SamplingParams;
+
+use crate::{collect, engine, options};
+
+fn prompt(engine: &Engine, text: &str) -> Vec<u32> {
+    engine.tokenizer().encode(text, true, true).unwrap()
+}
+
+fn endless(max_tokens: usize) -> SamplingParams {
+    SamplingParams { max_tokens: Some(max_tokens), ignore_eos: true, ..SamplingParams::greedy() }
+}
+
+/// Waits until the engine's counts are as wanted.
+fn until(engine: &Engine, what: &str, wanted: impl Fn(&chela_engine::engine::Stats) -> bool) {
+    let began = Instant::now();
+    while !wanted(&engine.stats()) {
+        assert!(began.elapsed() < Duration::from_secs(60), "{what}: {:?}", engine.stats());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn dropping_a_handle_frees_everything() {
+    let engine = engine(&options());
+    let mut handle = engine.submit(Request::new(prompt(&engine, "The quick"), endless(1900))).unwrap();
+    assert!(matches!(handle.recv(), Some(Output::Prompt { .. } | Output::Delta(_))));
+    drop(handle);
+    until(&engine, "the request ends", |s| {
+        s.load.running == 0 && s.load.used_blocks == 0 && s.cancelled == 1
+    });
+    assert!(engine.stats().generated_tokens < 1900, "it was cancelled before its end");
+}
+
+#[test]
+fn stop_strings_cut_the_text_where_vllm_cuts_it() {
+    let engine = engine(&options());
+    let params = SamplingParams { stop: vec!["lazy".into(), "over".into()], ..SamplingParams::greedy() };
+    let answer = |params| {
+        collect(engine.submit(Request::new(prompt(&engine, "The quick brown fox"), params)).unwrap(), 1)
+    };
+    let cut = answer(params.clone()).choices.remove(0);
+    assert_eq!((&*cut.text, cut.finish), (" jumps ", Some(FinishReason::StopString("over".into()))));
+    let kept = answer(SamplingParams { include_stop: true, ..params }).choices.remove(0);
+    assert_eq!(kept.text, " jumps over");
+}
+
+#[test]
+fn several_sequences_share_a_prompt_and_differ_by_seed() {
+    let engine = engine(&options());
+    let params = SamplingParams {
+        n: 3,
+        temperature: 1.5,
+        seed: Some(7),
+        max_tokens: Some(24),
+        ..SamplingParams::default()
+    };
+    let text = "The quick brown fox jumps over the lazy dog. ".repeat(4);
+    let submit = |params: &SamplingParams| {
+        let answer =
+            collect(engine.submit(Request::new(prompt(&engine, &text), params.clone())).unwrap(), params.n);
+        answer.choices.into_iter().map(|c| c.tokens).collect::<Vec<_>>()
+    };
+    let all = submit(&params);
+    assert_ne!(all[0], all[1]);
+    assert_eq!(submit(&params), all);
+    let second = SamplingParams { n: 1, seed: Some(8), ..params };
+    assert_eq!(submit(&second)[0], all[1]);
+}
+
+#[test]
+fn a_grammar_holds_whatever_the_model_would_say() {
+    let engine = engine(&options());
+    let schema = serde_json::json!({ "type": "object", "additionalProperties": false, "required": ["n", "ok"],
+        "properties": { "n": { "type": "integer", "minimum": 10, "maximum": 99 }, "ok": { "type": "boolean" } } });
+    for seed in 0..8 {
+        let params = SamplingParams {
+            temperature: 2.0,
+            seed: Some(seed),
+            max_tokens: Some(200),
+            ..SamplingParams::default()
+        };
+        let request = Request {
+            grammar: Some(Grammar::JsonSchema(schema.clone())),
+            ..Request::new(prompt(&engine, "zz"), params)
+        };
+        let answer = collect(engine.submit(request).unwrap(), 1);
+        let choice = &answer.choices[0];
+        if choice.finish == Some(FinishReason::Length) {
+            continue; // Blanks are unbounded in JSON.
+        }
+        let value: serde_json::Value = serde_json::from_str(&choice.text).unwrap();
+        assert!((10..100).contains(&value["n"].as_i64().unwrap()) && value["ok"].is_boolean(), "{value}");
+    }
+    let bad = Request {
+        grammar: Some(Grammar::Regex("(".into())),
+        ..Request::new(vec![1], SamplingParams::greedy())
+    };
+    assert!(matches!(engine.submit(bad), Err(SubmitError::Grammar(_))));
+}
+
+#[test]
+fn reasoning_ends_at_its_budget() {
+    let engine = engine(&options());
+    let mark = |text: &str| engine.tokenizer().encode(text, false, true).unwrap();
+    let (start, end) = (mark("<think>"), mark("</think>"));
+    let thinking = Some(ThinkingBudget { tokens: 5, start, end: end.clone(), open: true });
+    let request = Request { thinking, ..Request::new(prompt(&engine, "The quick brown fox"), endless(12)) };
+    let answer = collect(engine.submit(request).unwrap(), 1);
+    assert_eq!(answer.choices[0].tokens[5..5 + end.len()], end);
+}
+
+#[test]
+fn what_cannot_be_served_is_refused_with_the_numbers() {
+    let engine = engine(&EngineOptions { context: Some(64), max_waiting: 2, max_running: 1, ..options() });
+    let submit = |prompt: Vec<u32>, params| engine.submit(Request::new(prompt, params));
+    let error = |result: Result<_, SubmitError>| {
+        result.map(|_: chela_engine::engine::Handle| ()).unwrap_err().to_string()
+    };
+    assert_eq!(
+        error(submit(vec![1; 64], SamplingParams::greedy())),
+        "the prompt has 64 tokens and the window holds 64; one must be left for the answer"
+    );
+    assert_eq!(
+        error(submit(vec![], SamplingParams::greedy())),
+        "the prompt has no token; expected at least one"
+    );
+    assert_eq!(
+        error(submit(vec![1, 5000], SamplingParams::greedy())),
+        "token id 5000 is out of vocabulary; expected ids below 1209"
+    );
+    assert_eq!(
+        error(submit(vec![1], SamplingParams { top_p: 2.0, ..SamplingParams::greedy() })),
+        "top_p must be in (0, 1], got 2"
+    );
+    // A longer limit than the window is cut to it, as the length reason says.
+    let answer = collect(submit(vec![5; 60], endless(1000)).unwrap(), 1);
+    assert_eq!((answer.choices[0].tokens.len(), &answer.choices[0].finish), (4, &Some(FinishReason::Length)));
+
+    let many = SamplingParams { n: 3, ..endless(50) };
+    let kept = submit(vec![5; 4], many).unwrap();
+    let full = error(submit(vec![5; 4], endless(1)));
+    assert!(full.contains("may"), "{full}");
+    assert_eq!(collect(kept, 3).choices.len(), 3);
+}
+
+#[test]
+fn handles_can_be_polled() {
+    struct Count(AtomicUsize);
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    let engine = engine(&options());
+    let mut handle = engine
+        .submit(Request::new(prompt(&engine, "The quick brown fox"), SamplingParams::greedy()))
+        .unwrap();
+    let count = Arc::new(Count(AtomicUsize::new(0)));
+    let waker = Waker::from(count.clone());
+    let (mut text, began, mut pending) = (String::new(), Instant::now(), 0);
+    loop {
+        assert!(began.elapsed() < Duration::from_secs(60));
+        let before = count.0.load(Ordering::SeqCst);
+        match handle.poll_recv(&mut Context::from_waker(&waker)) {
+            Poll::Ready(None) => break,
+            Poll::Ready(Some(Output::Delta(delta))) => text += &delta.text,
+            Poll::Ready(Some(_)) => {}
+            Poll::Pending => {
+                pending += 1;
+                while count.0.load(Ordering::SeqCst) == before {
+                    assert!(began.elapsed() < Duration::from_secs(60), "never woken");
+                    std::thread::yield_now();
+                }
+            }
+        }
+    }
+    assert_eq!(text, " jumps over the lazy dog.");
+    assert!(pending > 0);
+}
+
+#[test]
+fn dropping_the_engine_fails_what_is_under_way() {
+    let engine = engine(&options());
+    let handle = engine.submit(Request::new(prompt(&engine, "The quick"), endless(1900))).unwrap();
+    drop(engine);
+    let answer = collect(handle, 1);
+    assert!(answer.failed.unwrap().contains("stopped"));
+}
+
+#[test]
+fn an_unread_answer_does_not_hold_up_others() {
+    let engine = engine(&options());
+    let unread = engine.submit(Request::new(prompt(&engine, "The quick"), endless(40))).unwrap();
+    let read = engine.submit(Request::new(prompt(&engine, "The quick brown fox"), endless(60))).unwrap();
+    assert_eq!(collect(read, 1).choices[0].tokens.len(), 60);
+    until(&engine, "both end", |s| s.load.running == 0);
+    assert_eq!(collect(unread, 1).choices[0].tokens.len(), 40);
+}
