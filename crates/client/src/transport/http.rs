@@ -249,33 +249,23 @@ impl Resolve for GuardedResolver {
     }
 }
 
-/// Turn an error of the HTTP library into ours, by what stands in its chain of causes.
+/// Turn an error of the HTTP library into ours, by what stands among its causes.
 fn classify(error: &reqwest::Error, url: &Url, via: &Via, at: At) -> TransportError {
     let url = show(url);
-    let mut source: Option<&(dyn StdError + 'static)> = Some(error);
-    while let Some(cause) = source {
+    for cause in causes(error) {
         if let Some(denied) = cause.downcast_ref::<EgressError>() {
             return TransportError::Egress(denied.clone());
         }
         if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
-            return TransportError::Tls { url, cause: tls.to_string() };
+            return TransportError::Tls { url, cause: tls_cause(tls) };
         }
-        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
-            match io.kind() {
-                std::io::ErrorKind::ConnectionRefused => return TransportError::Refused { url },
-                std::io::ErrorKind::NotFound if via.socket.is_some() => {
-                    return TransportError::Refused { url };
-                }
-                _ => {}
+        match cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
+            Some(std::io::ErrorKind::ConnectionRefused) => return TransportError::Refused { url },
+            Some(std::io::ErrorKind::NotFound) if via.socket.is_some() => {
+                return TransportError::Refused { url };
             }
-            // io::Error hides the error it wraps from source().
-            if let Some(inner) = io.get_ref()
-                && let Some(tls) = inner.downcast_ref::<rustls::Error>()
-            {
-                return TransportError::Tls { url, cause: tls.to_string() };
-            }
+            _ => {}
         }
-        source = cause.source();
     }
     if error.is_dns() {
         return TransportError::Dns { url, cause: innermost(error) };
@@ -289,21 +279,32 @@ fn classify(error: &reqwest::Error, url: &Url, via: &Via, at: At) -> TransportEr
     TransportError::Closed { url, at, cause: innermost(error) }
 }
 
-fn innermost(error: &dyn StdError) -> String {
-    let mut last = error;
-    while let Some(source) = last.source() {
-        last = source;
-    }
-    last.to_string()
+/// An error and what caused it.
+fn causes<'e>(error: &'e (dyn StdError + 'static)) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |error| cause(*error))
 }
 
-fn chain(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
+/// What caused an error; an `io::Error` hides the error that it wraps from `source()`.
+fn cause<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e (dyn StdError + 'static)> {
+    match error.downcast_ref::<std::io::Error>() {
+        Some(io) => io.get_ref().map(|inner| inner as &(dyn StdError + 'static)),
+        None => error.source(),
     }
-    text
+}
+
+fn tls_cause(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InvalidCertificate(_) => {
+            format!("{error}; if its authority is your own, name its certificate in request.tls.caFile")
+        }
+        error => error.to_string(),
+    }
+}
+
+fn innermost(error: &(dyn StdError + 'static)) -> String {
+    causes(error).last().map_or_else(String::new, ToString::to_string)
+}
+
+fn chain(error: &(dyn StdError + 'static)) -> String {
+    causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

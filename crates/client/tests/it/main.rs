@@ -11,4 +11,5 @@ mod golden;
 mod liveness;
 mod requests;
 mod scale;
+mod tls;
 mod tools;
