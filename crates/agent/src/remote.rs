@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use chela_client::catalog::{Input, Scope};
-use chela_client::openai::chat::{Content, ContentPart, FinishReason, ImageUrl, Message as Wire, Tool, ToolCall};
+use chela_client::openai::chat::{
+    Content, ContentPart, FinishReason, ImageUrl, Message as Wire, Tool, ToolCall,
+};
 use chela_client::stream as client;
 use chela_client::{Catalog, ExitClass, ModelClient, ResolveError, Turn};
 use chela_protocol::{FailureKind, Finish, Image, ModelRow, Provenance, Thinking, Usage};
@@ -114,7 +116,8 @@ impl Model for RemoteModel {
         turn.may_call = request.may_call;
         turn.thinking = thinking(request.thinking);
         turn.max_tokens = request.max_tokens.map(|tokens| u32::try_from(tokens).unwrap_or(u32::MAX));
-        let mut events = Events { asked: self.model.clone(), fallbacks: self.fallbacks.clone(), calls: HashMap::new() };
+        let mut events =
+            Events { asked: self.model.clone(), fallbacks: self.fallbacks.clone(), calls: HashMap::new() };
         self.client
             .stream(turn, CancellationToken::new())
             .flat_map(move |event| futures_util::stream::iter(events.take(event)))
@@ -156,7 +159,8 @@ fn message(message: &Message) -> Wire {
         }
         Message::Assistant { text, reasoning, calls } => {
             let text = Some(text.clone()).filter(|text| !text.is_empty());
-            let calls = calls.iter().map(|call| ToolCall::new(&call.id, &call.name, &call.arguments)).collect();
+            let calls =
+                calls.iter().map(|call| ToolCall::new(&call.id, &call.name, &call.arguments)).collect();
             let reasoning = Some(reasoning.clone()).filter(|text| !text.is_empty());
             Wire { reasoning, ..Wire::assistant_calls(text, calls) }
         }
@@ -216,7 +220,9 @@ impl Events {
                 ModelEvent::Call { id: String::new(), name: "unreadable".to_owned(), arguments: raw }
             }
             client::ModelEvent::Usage(usage) => ModelEvent::Usage(self.usage(&usage)),
-            client::ModelEvent::Notice(client::Notice::Waiting { seconds, .. }) => ModelEvent::Waiting(seconds),
+            client::ModelEvent::Notice(client::Notice::Waiting { seconds, .. }) => {
+                ModelEvent::Waiting(seconds)
+            }
             client::ModelEvent::Notice(notice) => ModelEvent::Notice(notice.to_string()),
             client::ModelEvent::Done { finish } => ModelEvent::Done(match finish {
                 FinishReason::ToolCalls => Finish::ToolCalls,
@@ -259,7 +265,9 @@ fn failure(error: &client::ModelError) -> ModelError {
     let kind = match error {
         E::ContextOverflow { .. } => FailureKind::ContextOverflow,
         E::RateLimited { .. } => FailureKind::RateLimited,
-        E::Unavailable { .. } | E::Stalled { .. } | E::Truncated { .. } | E::Cancelled => FailureKind::Unavailable,
+        E::Unavailable { .. } | E::Stalled { .. } | E::Truncated { .. } | E::Cancelled => {
+            FailureKind::Unavailable
+        }
         E::Unauthorized { .. } => FailureKind::Unauthorized,
         E::NoSuchModel { .. } => FailureKind::Config,
         E::BadRequest { .. } => FailureKind::BadRequest,

@@ -57,7 +57,9 @@ pub enum Command {
     /// Check servers, keys, models and limits, and say how to fix what is wrong.
     Doctor(Doctor),
     /// Print the completion script for a shell.
-    #[command(after_help = "Example:\n  chela completions bash > ~/.local/share/bash-completion/completions/chela")]
+    #[command(
+        after_help = "Example:\n  chela completions bash > ~/.local/share/bash-completion/completions/chela"
+    )]
     Completions {
         /// bash, zsh, fish, elvish or powershell.
         shell: clap_complete::Shell,
@@ -91,7 +93,9 @@ pub struct Agent {
 #[derive(Debug, Subcommand)]
 pub enum Models {
     /// List the models of every provider.
-    #[command(after_help = "Examples:\n  chela models list\n  chela models list --provider vllm --refresh --json")]
+    #[command(
+        after_help = "Examples:\n  chela models list\n  chela models list --provider vllm --refresh --json"
+    )]
     List {
         /// Only this provider; exit code 3 if it cannot be asked.
         #[arg(long, value_name = "ID")]
@@ -144,7 +148,9 @@ pub enum Config {
         json: bool,
     },
     /// Change one value and keep every comment and the layout of the rest.
-    #[command(after_help = "Examples:\n  chela config set agents.defaults.model vllm/my-model\n  chela config set models.providers.vllm.timeoutSeconds 600")]
+    #[command(
+        after_help = "Examples:\n  chela config set agents.defaults.model vllm/my-model\n  chela config set models.providers.vllm.timeoutSeconds 600"
+    )]
     Set {
         /// Dotted path.
         path: String,

@@ -1,13 +1,11 @@
 //! What every command starts from: surroundings, the layout of the home folder, and the configuration.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, OpenOptions, TryLockError};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
+use chela_client::ExitClass;
 use chela_client::catalog::{Catalog, ResolveError, Settings};
-use chela_client::fault::ExitClass;
 use chela_client::transport::{Http, HttpSettings, ProxyRules};
 use chela_config::auth::Profiles;
 use chela_config::{ConfigFile, Env, Loaded, Paths, Secret, env};
@@ -17,9 +15,6 @@ use crate::env::Surroundings;
 use crate::exit::{Code, Failure};
 use crate::logging;
 use crate::output::say;
-
-/// How long a command waits for another one that writes.
-const WRITER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Surroundings, layout and configuration of one run.
 #[derive(Debug)]
@@ -62,7 +57,8 @@ impl Context {
 
 /// Finds the home folder's layout and the configuration file.
 pub fn locate(global: &Global, env: &Env) -> Result<(Paths, ConfigFile), Failure> {
-    let paths = Paths::from_env(env).map_err(|e| Failure::usage(e).hint("set CHELA_HOME to a folder of yours"))?;
+    let paths =
+        Paths::from_env(env).map_err(|e| Failure::usage(e).hint("set CHELA_HOME to a folder of yours"))?;
     let file = paths.config_file(global.config.as_deref(), env);
     Ok((paths, file))
 }
@@ -72,45 +68,31 @@ pub fn start_log(paths: &Paths, global: &Global, variables: &Env) -> Result<(), 
     logging::start(&paths.logs(), variables.get(env::CHELA_LOG), global.verbose).map_err(Failure::usage)
 }
 
-/// Takes the kernel's lock of the writer of `$CHELA_HOME`; it is given back when the file is dropped,
-/// also by a process that dies.
-pub fn writer(paths: &Paths) -> Result<File, Failure> {
-    let path = paths.run().join("write.lock");
-    let cannot = |e: std::io::Error| Failure::new(Code::Failed, format!("cannot lock {}: {e}", path.display()));
-    std::fs::create_dir_all(paths.run()).map_err(cannot)?;
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(cannot)?;
-    let begun = Instant::now();
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::Error(e)) => return Err(cannot(e)),
-            Err(TryLockError::WouldBlock) if begun.elapsed() < WRITER_PATIENCE => {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            Err(TryLockError::WouldBlock) => {
-                let message = format!("another chela has been writing for {} s", WRITER_PATIENCE.as_secs());
-                return Err(Failure::new(Code::Failed, message).hint(format!("it holds {}", path.display())));
-            }
-        }
-    }
-}
-
 impl Context {
-    /// The one HTTP client and the catalog over it.
-    pub fn catalog(&self) -> Result<Catalog, Failure> {
-        let http = Arc::new(Http::new(HttpSettings {
+    /// The one HTTP client, with nothing opened yet.
+    pub fn http(&self) -> Arc<Http> {
+        Arc::new(Http::new(HttpSettings {
             local_only: self.local_only,
             proxy: ProxyRules::from_environment(self.env()),
             ca_bundle: self.env().get(env::SSL_CERT_FILE).map(Into::into),
             lookup: None,
-        }));
-        self.catalog_over(http)
+        }))
+    }
+
+    /// The catalog of the configuration.
+    pub fn catalog(&self) -> Result<Catalog, Failure> {
+        self.catalog_of(&self.loaded)
+    }
+
+    /// The catalog of a configuration that was just changed.
+    pub fn catalog_of(&self, loaded: &Loaded) -> Result<Catalog, Failure> {
+        self.catalog_over(loaded, self.http())
     }
 
     /// A catalog over this HTTP client.
-    pub fn catalog_over(&self, http: Arc<Http>) -> Result<Catalog, Failure> {
+    pub fn catalog_over(&self, loaded: &Loaded, http: Arc<Http>) -> Result<Catalog, Failure> {
         Ok(Catalog::new(Settings {
-            config: Arc::new(self.loaded.config.clone()),
+            config: Arc::new(loaded.config.clone()),
             env: Arc::new(self.env().clone()),
             profiles: self.keys()?,
             cache: Some(self.paths.cache()),
@@ -122,7 +104,8 @@ impl Context {
     /// The keys of the auth file, by provider.
     fn keys(&self) -> Result<BTreeMap<String, Secret>, Failure> {
         let profiles = Profiles::load(&self.paths.auth()).map_err(Failure::usage)?;
-        let providers: BTreeSet<&str> = profiles.iter().map(|(_, profile)| profile.provider.as_str()).collect();
+        let providers: BTreeSet<&str> =
+            profiles.iter().map(|(_, profile)| profile.provider.as_str()).collect();
         Ok(providers.into_iter().filter_map(|id| Some((id.to_owned(), profiles.key_for(id)?))).collect())
     }
 
@@ -131,11 +114,21 @@ impl Context {
         let named = self.loaded.config.agents.defaults.workspace.as_ref();
         let path = match named {
             Some(text) => text.resolve(self.env()).map_err(Failure::usage)?,
-            None => self.surroundings.folder.as_ref().map_err(|e| Failure::new(Code::Failed, format!("the current folder is gone: {e}")))?.clone(),
+            None => self
+                .surroundings
+                .folder
+                .as_ref()
+                .map_err(|e| Failure::new(Code::Failed, format!("the current folder is gone: {e}")))?
+                .clone(),
         };
         let whose = if named.is_some() { "agents.defaults.workspace" } else { "the current folder" };
-        let path = path.canonicalize().map_err(|e| Failure::usage(format!("{whose} {}: {e}", path.display())))?;
-        if path.is_dir() { Ok(path) } else { Err(Failure::usage(format!("{whose} {} is not a folder", path.display()))) }
+        let path =
+            path.canonicalize().map_err(|e| Failure::usage(format!("{whose} {}: {e}", path.display())))?;
+        if path.is_dir() {
+            Ok(path)
+        } else {
+            Err(Failure::usage(format!("{whose} {} is not a folder", path.display())))
+        }
     }
 }
 

@@ -13,10 +13,8 @@ pub struct Surroundings {
     pub variables: Env,
     /// The current folder.
     pub folder: std::io::Result<PathBuf>,
-    /// Whether standard input is a terminal.
-    pub stdin_is_terminal: bool,
-    /// Whether standard output is a terminal.
-    pub stdout_is_terminal: bool,
+    /// What standard input is.
+    pub stdin: Stdin,
     /// Whether standard error is a terminal.
     pub stderr_is_terminal: bool,
 }
@@ -24,23 +22,47 @@ pub struct Surroundings {
 impl Surroundings {
     /// Reads them.
     pub fn read() -> Self {
-        let pairs = std::env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)));
+        let pairs =
+            std::env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)));
         Self {
             variables: pairs.collect(),
             folder: std::env::current_dir(),
-            stdin_is_terminal: std::io::stdin().is_terminal(),
-            stdout_is_terminal: std::io::stdout().is_terminal(),
+            stdin: Stdin::read(),
             stderr_is_terminal: std::io::stderr().is_terminal(),
         }
     }
 
-    /// Whether output to a terminal may be coloured.
-    pub fn may_colour(&self) -> bool {
-        !self.variables.is_set(env::NO_COLOR)
+    /// Whether text on stderr may be dimmed or coloured.
+    pub fn may_style_stderr(&self) -> bool {
+        self.stderr_is_terminal && self.variables.get(env::NO_COLOR).is_none()
     }
 
     /// Whether a person can be asked.
     pub fn can_ask(&self) -> bool {
-        self.stdin_is_terminal && self.stderr_is_terminal
+        self.stdin == Stdin::Terminal && self.stderr_is_terminal
+    }
+}
+
+/// What standard input is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stdin {
+    /// A person may type.
+    Terminal,
+    /// A pipe, a socket or a file: read to its end it has one.
+    Data,
+    /// Closed, `/dev/null` or another device.
+    Other,
+}
+
+impl Stdin {
+    fn read() -> Self {
+        use std::os::unix::fs::FileTypeExt;
+        if std::io::stdin().is_terminal() {
+            return Self::Terminal;
+        }
+        match std::fs::metadata("/proc/self/fd/0").map(|m| m.file_type()) {
+            Ok(kind) if kind.is_file() || kind.is_fifo() || kind.is_socket() => Self::Data,
+            _ => Self::Other,
+        }
     }
 }

@@ -56,7 +56,9 @@ impl Front {
         match &envelope.event {
             Event::TextDelta { text } if !self.json => self.text(text)?,
             Event::ReasoningDelta { text } if !self.json && self.verbose => self.reason(text),
-            Event::ToolCallStarted { name, args, .. } if !self.json => self.aside(&format!("{name} {}", short(args)))?,
+            Event::ToolCallStarted { name, args, .. } if !self.json => {
+                self.aside(&format!("{name} {}", short(args)))?
+            }
             Event::ToolCallFinished { status, result, .. } if !self.json && *status != ResultStatus::Ok => {
                 let first = result.lines().next().unwrap_or_default();
                 self.aside(&format!("  {}: {}", status_word(*status), cut(first, 160)))?;
@@ -69,7 +71,9 @@ impl Front {
                 };
                 self.aside(&format!("{word}: {text}"))?;
             }
-            Event::Waiting { seconds } if !self.json => self.aside(&format!("waiting for the server, {seconds} s"))?,
+            Event::Waiting { seconds } if !self.json => {
+                self.aside(&format!("waiting for the server, {seconds} s"))?
+            }
             Event::Compacted { before, after, how } if !self.json => {
                 let (before, after) = (tokens(*before), tokens(*after));
                 self.aside(&format!("context compacted from {before} to {after} tokens: {how}"))?;
@@ -83,7 +87,8 @@ impl Front {
             Event::TurnFinished { outcome, usage, provenance, steps } => {
                 self.end_line()?;
                 if self.verbose && !self.json {
-                    let who = format!("{}/{} at {}", provenance.provider, provenance.model, provenance.endpoint);
+                    let who =
+                        format!("{}/{} at {}", provenance.provider, provenance.model, provenance.endpoint);
                     say(format_args!("{}; {steps} requests to {who}", usage_line(usage)));
                 }
                 self.result = Some(result_of(outcome));
@@ -137,7 +142,11 @@ pub fn usage_line(usage: &Usage) -> String {
     let reasoning = usage.reasoning.filter(|n| *n > 0).map(|n| format!(" ({} reasoning)", tokens(n)));
     let cost = usage.cost.map(|cost| format!(", cost {cost:.6}")).unwrap_or_default();
     let reasoning = reasoning.unwrap_or_default();
-    format!("{} prompt tokens{cached}, {} answer tokens{reasoning}{cost}", tokens(usage.prompt), tokens(usage.completion))
+    format!(
+        "{} prompt tokens{cached}, {} answer tokens{reasoning}{cost}",
+        tokens(usage.prompt),
+        tokens(usage.completion)
+    )
 }
 
 fn status_word(status: ResultStatus) -> &'static str {
@@ -162,9 +171,10 @@ fn result_of(outcome: &TurnOutcome) -> Outcome {
 
 fn code_of(kind: FailureKind) -> Code {
     match kind {
-        FailureKind::Unavailable | FailureKind::Unauthorized | FailureKind::RateLimited | FailureKind::Protocol => {
-            Code::NoModel
-        }
+        FailureKind::Unavailable
+        | FailureKind::Unauthorized
+        | FailureKind::RateLimited
+        | FailureKind::Protocol => Code::NoModel,
         FailureKind::Config => Code::Usage,
         FailureKind::ContextOverflow
         | FailureKind::BadRequest
@@ -215,7 +225,11 @@ fn short(args: &Value) -> String {
 /// from a model or a file steers the terminal.
 fn cut(text: &str, length: usize) -> String {
     let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(length + 1).collect();
-    if clean.chars().count() <= length { clean } else { clean.chars().take(length).collect::<String>() + "…" }
+    if clean.chars().count() <= length {
+        clean
+    } else {
+        clean.chars().take(length).collect::<String>() + "…"
+    }
 }
 
 #[cfg(test)]
@@ -252,7 +266,13 @@ mod tests {
 
     #[test]
     fn usage_shows_cost() {
-        let usage = Usage { prompt: 1204, cached: Some(1024), completion: 56, cost: Some(0.0012), ..Usage::default() };
+        let usage = Usage {
+            prompt: 1204,
+            cached: Some(1024),
+            completion: 56,
+            cost: Some(0.0012),
+            ..Usage::default()
+        };
         assert_eq!(usage_line(&usage), "1,204 prompt tokens (1,024 cached), 56 answer tokens, cost 0.001200");
     }
 }

@@ -23,8 +23,9 @@ pub fn start(folder: &Path, filter: Option<&str>, verbose: u8) -> Result<(), Str
     };
     let wanted = filter.filter(|f| !f.is_empty());
     let directives = wanted.map_or_else(|| format!("warn,chela={level},{}", ours(level)), str::to_owned);
-    let filter = EnvFilter::try_new(&directives)
-        .map_err(|e| format!("CHELA_LOG=`{directives}` is no filter: {e}; examples: debug, chela_client=trace"))?;
+    let filter = EnvFilter::try_new(&directives).map_err(|e| {
+        format!("CHELA_LOG=`{directives}` is no filter: {e}; examples: debug, chela_client=trace")
+    })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(true);
     let started = match (Rotating::open(folder), verbose > 0 || wanted.is_some()) {
         (Ok(file), true) => builder.with_ansi(false).with_writer(file.and(io::stderr)).try_init(),
@@ -104,8 +105,10 @@ mod tests {
             log.length = ROTATE_AT;
             log.write_all(&[b'0' + round, b'\n']).unwrap();
         }
-        let mut names: Vec<_> =
-            std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = std::fs::read_dir(folder.path())
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         assert_eq!(names, ["chela.log", "chela.log.1", "chela.log.2", "chela.log.3"]);
         let text = |n: &str| std::fs::read_to_string(folder.path().join(n)).unwrap();

@@ -6,11 +6,15 @@
 
 mod args;
 mod commands;
+mod compose;
 mod context;
 mod env;
 mod exit;
+mod first_run;
+mod front;
 mod logging;
 mod output;
+mod sessions;
 
 use std::process::ExitCode;
 

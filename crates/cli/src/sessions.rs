@@ -44,7 +44,7 @@ impl Stored {
                 None => store.create(&self.new_session(Some(name.to_owned()))),
             },
         };
-        Ok(StoredJournal::new(opened.map_err(failure)?))
+        Ok(StoredJournal::over(opened.map_err(failure)?))
     }
 
     fn new_session(&self, name: Option<String>) -> NewSession {
@@ -76,7 +76,7 @@ impl Sessions for Stored {
         let this = self.clone();
         blocking("begun", move || {
             let store = this.store.lock().unwrap_or_else(PoisonError::into_inner);
-            Ok(StoredJournal::new(store.create(&this.new_session(None))?))
+            Ok(StoredJournal::over(store.create(&this.new_session(None))?))
         })
     }
 
@@ -97,7 +97,7 @@ struct StoredJournal {
 }
 
 impl StoredJournal {
-    fn new(open: OpenSession) -> Arc<dyn Journal> {
+    fn over(open: OpenSession) -> Arc<dyn Journal> {
         Arc::new(Self { id: open.id(), open: Arc::new(Mutex::new(open)) })
     }
 
@@ -146,7 +146,8 @@ fn blocking<T: Send + 'static>(
             Some(hint) => format!("{error}; {hint}"),
             None => error.to_string(),
         };
-        let done = tokio::task::spawn_blocking(work).await.map_err(|e| e.to_string()).and_then(|r| r.map_err(said));
+        let done =
+            tokio::task::spawn_blocking(work).await.map_err(|e| e.to_string()).and_then(|r| r.map_err(said));
         done.map_err(|cause| JournalError { doing, cause })
     }
     .boxed()

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::args;
 use crate::context::Context;
+use crate::env::Stdin;
 use crate::exit::{Code, Failure, Outcome};
 use crate::output::{self, prompt, say};
 
@@ -19,7 +20,8 @@ pub fn run(command: args::Auth, context: &Context) -> Outcome {
     match command {
         args::Auth::Add { provider } => {
             let key = read_key(context, &provider)?;
-            let replaced = auth::add(&file, &format!("{provider}:default"), &provider, &key).map_err(failed)?;
+            let replaced =
+                auth::add(&file, &format!("{provider}:default"), &provider, &key).map_err(failed)?;
             let what = if replaced { "replaced" } else { "added" };
             say(format_args!("{what} the key of {provider} in {}", file.display()));
             Ok(())
@@ -44,7 +46,7 @@ fn failed(error: AuthError) -> Failure {
 /// Reads the key from standard input: one line from a person, everything from a pipe.
 fn read_key(context: &Context, provider: &str) -> Result<String, Failure> {
     let mut key = String::new();
-    if context.surroundings.stdin_is_terminal {
+    if context.surroundings.stdin == Stdin::Terminal {
         prompt(format_args!("Key of {provider} (it is shown as you type): "));
         std::io::stdin().read_line(&mut key)?;
     } else {
@@ -69,8 +71,10 @@ fn list(profiles: &Profiles, context: &Context, as_json: bool) -> Outcome {
         ));
     }
     if as_json {
-        let rows: Vec<_> =
-            profiles.iter().map(|(name, p)| json!({"profile": name, "provider": p.provider, "key": "***"})).collect();
+        let rows: Vec<_> = profiles
+            .iter()
+            .map(|(name, p)| json!({"profile": name, "provider": p.provider, "key": "***"}))
+            .collect();
         return output::json(&rows);
     }
     let rows: Vec<Vec<String>> =

@@ -1,5 +1,6 @@
 //! `chela config`: works on the file as it is, also when it does not validate.
 
+use chela_client::catalog::providers;
 use chela_config::{Env, KeyPath, Loaded, Severity, edit};
 use serde_json::json;
 
@@ -20,7 +21,7 @@ pub fn run(command: args::Config, global: &Global, surroundings: &Surroundings) 
         args::Config::Validate { json } => validate(chela_config::open(&file, env), &file.path, env, json),
         args::Config::Get { path, json } => {
             let loaded = chela_config::open(&file, env).map_err(Failure::usage)?;
-            get(&loaded, path.as_deref().unwrap_or(""), env, json)
+            get(&loaded, path.as_deref().unwrap_or(""), json)
         }
         args::Config::Set { path, value } => {
             let path: KeyPath = path.parse().map_err(Failure::usage)?;
@@ -35,10 +36,10 @@ pub fn run(command: args::Config, global: &Global, surroundings: &Surroundings) 
     }
 }
 
-fn get(loaded: &Loaded, path: &str, env: &Env, json: bool) -> Outcome {
+fn get(loaded: &Loaded, path: &str, json: bool) -> Outcome {
     let path: KeyPath = path.parse().map_err(Failure::usage)?;
-    let row_variable = |provider: &str| chela_client::catalog::key_variable(provider).map(str::to_owned);
-    let value = loaded.show(&path, env, &row_variable).map_err(Failure::usage)?;
+    let row_variable = |provider: &str| providers::row(provider).and_then(|row| row.key_variable.clone());
+    let value = loaded.show(&path, &row_variable).map_err(Failure::usage)?;
     match value.as_str() {
         Some(text) if !json => output::answer(&format!("{text}\n")),
         _ => output::json(&value),
@@ -78,7 +79,8 @@ fn validate(
                     "found": f.found, "hint": f.hint, "place": place(f)})
             })
             .collect();
-        let ignored: Vec<_> = ignored.iter().map(|i| json!({"key": i.key, "file": i.file, "line": i.line})).collect();
+        let ignored: Vec<_> =
+            ignored.iter().map(|i| json!({"key": i.key, "file": i.file, "line": i.line})).collect();
         let missing: Vec<_> = missing.iter().map(|m| json!({"variable": m.variable, "key": m.key})).collect();
         output::json(&json!({"file": file, "valid": errors == 0, "findings": rows, "noEffect": ignored,
             "missingVariables": missing}))?;
@@ -93,7 +95,8 @@ fn validate(
             output::answer(&format!("no effect here: {} ({}:{})\n", key.key, key.file.display(), key.line))?;
         }
         if errors == 0 {
-            let there = if file.exists() { "is valid" } else { "does not exist, which is fine: the defaults hold" };
+            let there =
+                if file.exists() { "is valid" } else { "does not exist, which is fine: the defaults hold" };
             output::answer(&format!("{} {there}\n", file.display()))?;
         }
     }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chela_client::ExitClass;
 use chela_client::catalog::{Catalog, Model, ProviderStatus, Scope, Source, how_to_begin};
-use chela_client::fault::ExitClass;
 use chela_client::stream::{ModelClient, ModelError, ModelEvent, Timing, Turn};
-use chela_client::transport::{Http, HttpSettings, ProxyRules, show};
-use chela_config::{auth, env};
+use chela_client::transport::{Http, show};
+use chela_config::auth;
 use chela_openai::chat::Message;
 use futures_util::StreamExt;
 use serde::Serialize;
@@ -64,16 +64,39 @@ impl Report {
     }
 
     fn ok(&mut self, what: impl Into<String>, found: impl Into<String>) -> Outcome {
-        self.add(Check { verdict: Verdict::Ok, what: what.into(), found: found.into(), fix: None, code: None })
+        self.add(Check {
+            verdict: Verdict::Ok,
+            what: what.into(),
+            found: found.into(),
+            fix: None,
+            code: None,
+        })
     }
 
-    fn warning(&mut self, what: impl Into<String>, found: impl Into<String>, fix: impl Into<String>) -> Outcome {
+    fn warning(
+        &mut self,
+        what: impl Into<String>,
+        found: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Outcome {
         let fix = Some(fix.into()).filter(|fix: &String| !fix.is_empty());
         self.add(Check { verdict: Verdict::Warning, what: what.into(), found: found.into(), fix, code: None })
     }
 
-    fn problem(&mut self, what: impl Into<String>, found: impl Into<String>, fix: Option<String>, code: Code) -> Outcome {
-        self.add(Check { verdict: Verdict::Problem, what: what.into(), found: found.into(), fix, code: Some(code) })
+    fn problem(
+        &mut self,
+        what: impl Into<String>,
+        found: impl Into<String>,
+        fix: Option<String>,
+        code: Code,
+    ) -> Outcome {
+        self.add(Check {
+            verdict: Verdict::Problem,
+            what: what.into(),
+            found: found.into(),
+            fix,
+            code: Some(code),
+        })
     }
 }
 
@@ -81,14 +104,8 @@ impl Report {
 pub fn run(args: args::Doctor, context: &Context) -> Outcome {
     let mut report = Report { checks: Vec::new(), json: args.json };
     files(context, &mut report)?;
-    let rules = ProxyRules::from_environment(context.env());
-    let http = Arc::new(Http::new(HttpSettings {
-        local_only: context.local_only,
-        proxy: rules,
-        ca_bundle: context.env().get(env::SSL_CERT_FILE).map(Into::into),
-        lookup: None,
-    }));
-    let catalog = context.catalog_over(Arc::clone(&http))?;
+    let http = context.http();
+    let catalog = context.catalog_over(&context.loaded, Arc::clone(&http))?;
     runtime()?.block_on(servers(context, &catalog, &http, &mut report))?;
     if args.json {
         output::json(&report.checks)?;
@@ -103,9 +120,15 @@ pub fn run(args: args::Doctor, context: &Context) -> Outcome {
 fn files(context: &Context, report: &mut Report) -> Outcome {
     let file = context.file.path.display().to_string();
     match context.loaded.warnings.len() {
-        _ if context.loaded.files.is_empty() => report.ok("configuration", format!("none at {file}; the defaults hold"))?,
+        _ if context.loaded.files.is_empty() => {
+            report.ok("configuration", format!("none at {file}; the defaults hold"))?
+        }
         0 => report.ok("configuration", file)?,
-        n => report.warning("configuration", format!("{file}: {}", count(n, "warning")), "chela config validate")?,
+        n => report.warning(
+            "configuration",
+            format!("{file}: {}", count(n, "warning")),
+            "chela config validate",
+        )?,
     }
     for missing in context.loaded.missing_variables(context.env()) {
         report.problem("configuration", missing.to_string(), Some(missing.hint()), Code::Usage)?;
@@ -113,7 +136,11 @@ fn files(context: &Context, report: &mut Report) -> Outcome {
     let auth_file = context.paths.auth();
     if let Some(mode) = auth::loose_mode(&auth_file) {
         let fix = format!("chmod 600 {}", auth_file.display());
-        report.warning("auth file", format!("{} has mode {mode:o}: others can read it", auth_file.display()), fix)?;
+        report.warning(
+            "auth file",
+            format!("{} has mode {mode:o}: others can read it", auth_file.display()),
+            fix,
+        )?;
     }
     Ok(())
 }
@@ -125,7 +152,12 @@ async fn servers(context: &Context, catalog: &Catalog, http: &Http, report: &mut
         for server in &found {
             report.warning("found, not configured", super::models::describe(server), "")?;
         }
-        return report.problem("server", "no model server is configured", Some(how_to_begin()), Code::NoModel);
+        return report.problem(
+            "server",
+            "no model server is configured",
+            Some(how_to_begin()),
+            Code::NoModel,
+        );
     }
     for status in &listing.providers {
         provider(catalog, http, status, report)?;
@@ -176,7 +208,10 @@ fn limits(model: &Model, report: &mut Report) -> Outcome {
         answer.from
     );
     if window.from == Source::Assumed {
-        let fix = format!("chela config set models.providers.{}.models with id and contextWindow", model.reference.provider);
+        let fix = format!(
+            "chela config set models.providers.{}.models with id and contextWindow",
+            model.reference.provider
+        );
         report.warning("context window", found, fix)?;
     } else {
         report.ok("context window", found)?;
@@ -206,10 +241,18 @@ async fn first_token(context: &Context, catalog: &Catalog, model: Model, report:
     };
     match tokio::time::timeout(PATIENCE, probe).await {
         Ok(Ok(())) => report.ok("first token", format!("after {:.2} s", begun.elapsed().as_secs_f64()))?,
-        Ok(Err(error)) => report.problem("first token", error.to_string(), fix_of(&error), code_of(error.exit_class()))?,
+        Ok(Err(error)) => {
+            report.problem("first token", error.to_string(), fix_of(&error), code_of(error.exit_class()))?
+        }
         Err(_) => {
-            let fix = "a server that reads its first prompt this slowly is usable, and takes patience".to_owned();
-            report.problem("first token", format!("none within {} s", PATIENCE.as_secs()), Some(fix), Code::Failed)?;
+            let fix =
+                "a server that reads its first prompt this slowly is usable, and takes patience".to_owned();
+            report.problem(
+                "first token",
+                format!("none within {} s", PATIENCE.as_secs()),
+                Some(fix),
+                Code::Failed,
+            )?;
         }
     }
     if context.local_only {

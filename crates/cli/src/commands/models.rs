@@ -18,7 +18,12 @@ pub fn run(command: args::Models, context: &Context) -> Outcome {
     match command {
         args::Models::List { provider, refresh, json } => {
             let catalog = context.catalog()?;
-            list(&catalog, runtime.block_on(catalog.models(&Scope { provider: provider.clone(), refresh })), provider, json)
+            list(
+                &catalog,
+                runtime.block_on(catalog.models(&Scope { provider: provider.clone(), refresh })),
+                provider,
+                json,
+            )
         }
         args::Models::Status { model, refresh, json } => {
             let catalog = context.catalog()?;
@@ -49,19 +54,30 @@ fn list(catalog: &Catalog, listing: Listing, wanted: Option<String>, as_json: bo
     }
     if as_json {
         let models: Vec<Value> = listing.models.iter().map(model_json).collect();
-        output::json(&json!({"models": models, "providers": listing.providers, "warnings": listing.warnings}))?;
+        output::json(
+            &json!({"models": models, "providers": listing.providers, "warnings": listing.warnings}),
+        )?;
     } else if !listing.models.is_empty() {
         let head = ["MODEL", "WINDOW", "FROM", "INPUT", "AGE"].map(str::to_owned).to_vec();
-        let age = |m: &Model| listing.providers.iter().find(|p| p.id == m.reference.provider).and_then(|p| p.age);
+        let age =
+            |m: &Model| listing.providers.iter().find(|p| p.id == m.reference.provider).and_then(|p| p.age);
         let rows = listing.models.iter().map(|model| {
             let window = &model.limits.context_window;
             let age = age(model).map(|s| format!("{s} s")).unwrap_or_default();
-            vec![model.reference.to_string(), tokens(window.value.into()), window.from.to_string(), inputs(model), age]
+            vec![
+                model.reference.to_string(),
+                tokens(window.value.into()),
+                window.from.to_string(),
+                inputs(model),
+                age,
+            ]
         });
         output::answer(&output::table(&std::iter::once(head).chain(rows).collect::<Vec<_>>()))?;
     }
     if known.is_empty() {
-        return Err(Failure::new(Code::NoModel, "no model server is configured").hint(catalog::how_to_begin()));
+        return Err(
+            Failure::new(Code::NoModel, "no model server is configured").hint(catalog::how_to_begin())
+        );
     }
     let failed = listing.providers.iter().find(|p| wanted.as_ref() == Some(&p.id)).and_then(|p| p.class);
     match failed {
@@ -123,7 +139,11 @@ async fn status(catalog: &Catalog, name: Option<&str>, refresh: bool, as_json: b
         figure("model", model.reference.to_string(), String::new()),
         figure("server", show(&model.provider.base_url), String::new()),
         figure("key", key, key_from),
-        figure("context window", tokens(limits.context_window.value.into()), from(&limits.context_window.from)),
+        figure(
+            "context window",
+            tokens(limits.context_window.value.into()),
+            from(&limits.context_window.from),
+        ),
         figure("max tokens", tokens(limits.max_tokens.value.into()), from(&limits.max_tokens.from)),
         figure("tools", yes(&caps.tools), from(&caps.tools.from)),
         figure("reasoning", yes(&caps.reasoning), from(&caps.reasoning.from)),
@@ -149,7 +169,9 @@ async fn set(context: &Context, catalog: &Catalog, name: &str, as_json: bool) ->
     let text = serde_json::to_string(&reference).map_err(|e| Failure::new(Code::Failed, e))?;
     let edited = edit::set_file(&context.file.path, &path, &text, context.env()).map_err(Failure::usage)?;
     if as_json {
-        return output::json(&json!({"model": reference, "file": context.file.path, "backup": edited.backup}));
+        return output::json(
+            &json!({"model": reference, "file": context.file.path, "backup": edited.backup}),
+        );
     }
     say(format_args!("{path} is now {reference} in {}", context.file.path.display()));
     Ok(())
@@ -178,7 +200,8 @@ fn print_scan(found: &[Scanned], as_json: bool) -> Outcome {
 }
 
 fn scanned_json(server: &Scanned) -> Value {
-    let models = server.found.as_ref().map(|d| d.models.iter().map(|m| m.id.clone()).collect::<Vec<_>>()).ok();
+    let models =
+        server.found.as_ref().map(|d| d.models.iter().map(|m| m.id.clone()).collect::<Vec<_>>()).ok();
     let error = server.found.as_ref().err().map(ToString::to_string);
     json!({"provider": server.target.provider, "baseUrl": show(&server.target.base_url), "models": models, "error": error})
 }

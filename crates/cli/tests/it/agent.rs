@@ -45,7 +45,8 @@ fn the_prefix_of_every_request_is_the_request_before() {
     world.run(&["agent", "-m", "go"]).succeeds();
     let bodies: Vec<Value> = server.chats().iter().map(|c| c.json()).collect();
     for pair in bodies.windows(2) {
-        let messages = |b: &Value| b["messages"].as_array().unwrap().iter().map(Value::to_string).collect::<Vec<_>>();
+        let messages =
+            |b: &Value| b["messages"].as_array().unwrap().iter().map(Value::to_string).collect::<Vec<_>>();
         let (before, after) = (messages(&pair[0]), messages(&pair[1]));
         assert_eq!(before[..], after[..before.len()]);
         assert_eq!(pair[0]["tools"].to_string(), pair[1]["tools"].to_string());
@@ -72,7 +73,8 @@ fn json_is_the_events_as_lines() {
     let world = World::with_vllm(&server.base_url());
     let ran = world.run(&["agent", "--json", "-m", "hi"]);
     let events: Vec<Value> = ran.succeeds().out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-    let text: String = events.iter().filter(|e| e["type"] == "text_delta").map(|e| e["text"].as_str().unwrap()).collect();
+    let text: String =
+        events.iter().filter(|e| e["type"] == "text_delta").map(|e| e["text"].as_str().unwrap()).collect();
     assert_eq!(text, "one two");
     for (n, event) in events.iter().enumerate() {
         assert_eq!(event["seq"], n as u64 + 1, "numbered without gaps");
@@ -109,14 +111,20 @@ fn ctrl_c_is_130_closes_the_connection_and_keeps_the_text() {
     let ran = finish(child);
     assert_eq!(ran.code, 130, "{ran:?}");
     assert!(begun.elapsed() < Duration::from_secs(20));
-    let closed = server.wait_for_blocking(Duration::from_secs(20), |all| all.iter().any(|r| r.closed_early()));
+    let closed =
+        server.wait_for_blocking(Duration::from_secs(20), |all| all.iter().any(|r| r.closed_early()));
     assert!(closed.is_ok(), "the server stops computing");
 }
 
 #[test]
 fn a_vllm_without_flags_calls_tools_all_the_same() {
     let call = "<tool_call>\n{\"name\": \"read\", \"arguments\": {\"path\": \"a.txt\"}}\n</tool_call>";
-    let server = Scripted::new().model("qwen3-4b").no_parser().turn(Turn::text(call)).turn(Turn::text("It says x.")).serve();
+    let server = Scripted::new()
+        .model("qwen3-4b")
+        .no_parser()
+        .turn(Turn::text(call))
+        .turn(Turn::text("It says x."))
+        .serve();
     let world = World::with_vllm(&server.base_url());
     world.file("a.txt", "x\n");
     let ran = world.run(&["agent", "-m", "read a.txt"]);
@@ -150,12 +158,18 @@ fn the_fixed_prompt_is_small_and_explained() {
     let bytes = body["messages"][0]["content"].as_str().unwrap().len() + body["tools"].to_string().len();
     assert!(bytes <= 4000, "{bytes} bytes");
     let ran = world.run(&["agent", "--explain-prompt"]);
-    assert!(ran.succeeds().out.contains("system") && ran.out.contains("tools") && ran.out.contains("tokens"), "{ran:?}");
+    assert!(
+        ran.succeeds().out.contains("system") && ran.out.contains("tools") && ran.out.contains("tokens"),
+        "{ran:?}"
+    );
 }
 
 #[test]
 fn cost_is_shown_where_it_is_configured() {
-    let usage = serde_json::from_value(json!({"prompt_tokens": 1000, "completion_tokens": 500, "total_tokens": 1500})).unwrap();
+    let usage = serde_json::from_value(
+        json!({"prompt_tokens": 1000, "completion_tokens": 500, "total_tokens": 1500}),
+    )
+    .unwrap();
     let server = Scripted::new().model("m").turn(Turn::text("hi").usage(usage)).serve();
     let world = World::with_config(&format!(
         "{{ models: {{ providers: {{ vllm: {{ baseUrl: '{}', models: [{{ id: 'm', cost: {{ input: 2, output: 4 }} }}] }} }} }} }}",

@@ -69,5 +69,8 @@ fn the_log_is_a_file_and_never_on_stdout() {
     let ran = world.run(&["models", "list"]);
     assert!(ran.out.is_empty());
     assert!(world.home().join("logs/chela.log").exists());
-    World::new().env("CHELA_LOG", "a=b=c").run(&["models", "list"]).fails(2, &["CHELA_LOG", "a=b=c", "examples"]);
+    World::new()
+        .env("CHELA_LOG", "a=b=c")
+        .run(&["models", "list"])
+        .fails(2, &["CHELA_LOG", "a=b=c", "examples"]);
 }

@@ -47,7 +47,8 @@ fn a_secret_is_never_shown() {
 
 #[test]
 fn errors_come_all_at_once_with_place_and_caret() {
-    let world = World::with_config("{\n  models: { mode: 'both', providers: { vllm: { baseUrl: 7 } } },\n}\n");
+    let world =
+        World::with_config("{\n  models: { mode: 'both', providers: { vllm: { baseUrl: 7 } } },\n}\n");
     for args in [&["models", "list"][..], &["agent", "-m", "hi"], &["doctor"]] {
         let ran = world.run(args);
         ran.fails(2, &["chela.json5:2:19", "chela.json5:2:", "^", "expected", "found", "baseUrl"]);
@@ -60,11 +61,16 @@ fn errors_come_all_at_once_with_place_and_caret() {
 
 #[test]
 fn unknown_keys_warn_and_openclaws_are_counted() {
-    let world = World::with_config("{ agents: { defaults: { modle: 'x', heartbeat: { every: '30m' } } }, gateway: { mode: 'local' } }");
+    let world = World::with_config(
+        "{ agents: { defaults: { modle: 'x', heartbeat: { every: '30m' } } }, gateway: { mode: 'local' } }",
+    );
     let ran = world.run(&["models", "list"]);
     ran.fails(3, &["modle", "did you mean", "model", "2 keys of OpenClaw have no effect here"]);
     let ran = world.run(&["config", "validate"]);
-    assert!(ran.succeeds().out.contains("gateway") && ran.out.contains("agents.defaults.heartbeat"), "{ran:?}");
+    assert!(
+        ran.succeeds().out.contains("gateway") && ran.out.contains("agents.defaults.heartbeat"),
+        "{ran:?}"
+    );
 }
 
 #[test]

@@ -28,8 +28,10 @@ fn each_problem_has_its_fix() {
     assert_eq!(ran.code, 3);
     assert!(ran.out.contains("vllm/gone") && ran.out.contains("fix: chela models set"), "{ran:?}");
 
-    let ran = World::with_config("{ models: { providers: { vllm: { baseUrl: 'http://127.0.0.1:9/v1', apiKey: '${NOT_SET}' } } } }")
-        .run(&["doctor"]);
+    let ran = World::with_config(
+        "{ models: { providers: { vllm: { baseUrl: 'http://127.0.0.1:9/v1', apiKey: '${NOT_SET}' } } } }",
+    )
+    .run(&["doctor"]);
     assert_eq!(ran.code, 2);
     assert!(ran.out.contains("NOT_SET") && ran.out.contains("fix:"), "{ran:?}");
 }

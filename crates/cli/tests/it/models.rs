@@ -12,9 +12,14 @@ fn set_writes_the_choice_and_keeps_fallbacks() {
     world.run(&["agent", "-m", "hi"]).fails(3, &["no model is chosen", "vllm/a/b", "vllm/c"]);
     world.run(&["models", "set", "vllm/a/b"]).succeeds();
     assert_eq!(world.json(&["models", "status", "--json"])["model"], "vllm/a/b");
-    world.write_config("{ agents: { defaults: { model: { primary: 'vllm/c', fallbacks: ['vllm/a/b'] } } } } // mine");
+    world.write_config(
+        "{ agents: { defaults: { model: { primary: 'vllm/c', fallbacks: ['vllm/a/b'] } } } } // mine",
+    );
     world.run(&["models", "set", "a/b"]).succeeds();
-    assert_eq!(world.config(), "{ agents: { defaults: { model: { primary: 'vllm/a/b', fallbacks: ['vllm/a/b'] } } } } // mine");
+    assert_eq!(
+        world.config(),
+        "{ agents: { defaults: { model: { primary: 'vllm/a/b', fallbacks: ['vllm/a/b'] } } } } // mine"
+    );
     let ran = world.run(&["models", "set", "vllm/typo"]);
     assert!(ran.succeeds().err.contains("warning") && ran.err.contains("vllm/typo"), "{ran:?}");
     world.run(&["models", "set", "nobody/x"]).fails(3, &["nobody"]);
@@ -79,7 +84,12 @@ fn mode_replace_lists_only_what_is_declared() {
     ));
     let names = |world: &World| {
         let list = world.json(&["models", "list", "--json"]);
-        list["models"].as_array().unwrap().iter().map(|m| m["model"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        list["models"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|m| m["model"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
     };
     assert_eq!(names(&world), ["mine/x"]);
     world.run(&["config", "set", "models.mode", "merge"]).succeeds();

@@ -78,7 +78,12 @@ fn a_wildcard_discovers_at_the_explicit_endpoint() {
         .as_array()
         .unwrap()
         .iter()
-        .map(|m| (m["model"].as_str().unwrap().to_owned(), m["limits"]["context_window"]["value"].as_u64().unwrap()))
+        .map(|m| {
+            (
+                m["model"].as_str().unwrap().to_owned(),
+                m["limits"]["context_window"]["value"].as_u64().unwrap(),
+            )
+        })
         .collect();
     assert_eq!(windows, [("vllm/one".to_owned(), 3000), ("vllm/two".to_owned(), 8000)]);
 }
@@ -87,11 +92,17 @@ fn a_wildcard_discovers_at_the_explicit_endpoint() {
 #[test]
 fn a_missing_variable_is_never_sent_as_text() {
     let server = Scripted::new().serve();
-    let config = format!("{{ models: {{ providers: {{ vllm: {{ baseUrl: '{}', apiKey: '${{VLLM_API_KEY}}' }} }} }} }}", server.base_url());
+    let config = format!(
+        "{{ models: {{ providers: {{ vllm: {{ baseUrl: '{}', apiKey: '${{VLLM_API_KEY}}' }} }} }} }}",
+        server.base_url()
+    );
     for world in [World::with_config(&config), World::with_config(&config).env("VLLM_API_KEY", "")] {
         let ran = world.run(&["agent", "-m", "hi", "--model", "vllm/m"]);
         assert!(matches!(ran.code, 2 | 3), "{ran:?}");
-        assert!(ran.err.contains("VLLM_API_KEY") && ran.err.contains("models.providers.vllm.apiKey"), "{ran:?}");
+        assert!(
+            ran.err.contains("VLLM_API_KEY") && ran.err.contains("models.providers.vllm.apiKey"),
+            "{ran:?}"
+        );
         assert!(server.requests().is_empty());
     }
 }
@@ -117,5 +128,8 @@ fn with_nothing_configured_nobody_is_asked_and_the_way_is_shown() {
         world.run(args).fails(3, &["VLLM_API_KEY", "chela models scan"]);
     }
     // A hosted key alone configures nothing.
-    World::new().env("OPENAI_API_KEY", "sk-x").run(&["agent", "-m", "hi"]).fails(3, &["no model server is configured"]);
+    World::new()
+        .env("OPENAI_API_KEY", "sk-x")
+        .run(&["agent", "-m", "hi"])
+        .fails(3, &["no model server is configured"]);
 }

@@ -1,0 +1,169 @@
+//! `chela agent`: one task, the answer on stdout.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use chela_agent::prompt;
+use chela_client::openai::chat::Message;
+use chela_client::stream::estimate;
+use chela_protocol::{ApprovalId, ApproveMode, Attachment, Decision, Envelope, Event, Op};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::args;
+use crate::compose::{self, Wishes};
+use crate::context::{Context, runtime};
+use crate::env::Stdin;
+use crate::exit::{Code, Failure, Outcome};
+use crate::first_run;
+use crate::front::{Front, Wish};
+use crate::output::{self, prompt as ask, say, tokens};
+
+/// Operations and events that may wait for the other side.
+const AHEAD: usize = 256;
+
+/// Runs the command.
+pub fn run(args: args::Agent, context: &Context) -> Outcome {
+    if args.explain_prompt {
+        return explain(context);
+    }
+    let message = message(&args, context)?;
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(turn(args, context, message));
+    // A thread that waits for a line of standard input must not keep the process.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// The next SIGINT or SIGTERM; never, where the system does not tell.
+async fn wait_for_interrupt() {
+    let (int, term) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    match (int, term) {
+        (Ok(mut int), Ok(mut term)) => {
+            tokio::select! { _ = int.recv() => {}, _ = term.recv() => {} }
+        }
+        _ => std::future::pending().await,
+    }
+}
+
+/// The message and what belongs to it.
+fn message(args: &args::Agent, context: &Context) -> Result<Op, Failure> {
+    let piped = match (&args.message, context.surroundings.stdin) {
+        (None, Stdin::Terminal) => {
+            let failure = Failure::usage("no message: give one with -m, or on standard input");
+            return Err(failure.hint("chela agent -m 'What is in this folder?'"));
+        }
+        (Some(_), Stdin::Terminal | Stdin::Other) => None,
+        (None, _) | (Some(_), Stdin::Data) => Some(read_stdin()?),
+    };
+    let (text, attachments) = match (&args.message, piped) {
+        (Some(text), None) => (text.clone(), Vec::new()),
+        (Some(text), Some(piped)) if piped.trim().is_empty() => (text.clone(), Vec::new()),
+        (Some(text), Some(piped)) => (text.clone(), vec![Attachment { name: "stdin".into(), text: piped }]),
+        (None, piped) => (piped.unwrap_or_default(), Vec::new()),
+    };
+    if text.trim().is_empty() {
+        return Err(Failure::usage("the message is empty").hint("give one with -m, or on standard input"));
+    }
+    Ok(Op::UserMessage { text: text.trim_end().to_owned(), images: Vec::new(), attachments })
+}
+
+fn read_stdin() -> Result<String, Failure> {
+    let mut bytes = Vec::new();
+    std::io::stdin().read_to_end(&mut bytes)?;
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        Failure::usage(format!("standard input is not UTF-8 text: byte {at} begins no character"))
+    })
+}
+
+async fn turn(args: args::Agent, context: &Context, message: Op) -> Outcome {
+    let catalog = first_run::catalog(context).await?;
+    let can_ask = context.surroundings.can_ask() && !args.json;
+    let approve = if can_ask { ApproveMode::Ask } else { ApproveMode::None };
+    let wishes = Wishes { model: args.model, session: None, can_ask, approve };
+    let agent = tokio::select! {
+        agent = compose::agent(context, Arc::new(catalog), wishes) => agent?,
+        () = wait_for_interrupt() => return Err(Failure::new(Code::Interrupted, "interrupted")),
+    };
+
+    let (ops, op_queue) = mpsc::channel(AHEAD);
+    let (events, mut event_queue) = mpsc::channel(AHEAD);
+    let mut front = Front::new(args.json, context.surroundings.may_style_stderr(), context.verbose > 0);
+    let running = tokio::spawn(agent.run(op_queue, events));
+    // The agent listens until it has ended, so a message that cannot be sent means that it has.
+    let _ = ops.send(message).await;
+    show(&ops, &mut event_queue, &mut front).await?;
+    match running.await {
+        Ok(Ok(())) => front.result(),
+        Ok(Err(error)) => Err(Failure::new(Code::Failed, error)),
+        Err(error) => Err(Failure::new(Code::Failed, format!("the agent broke off: {error}"))),
+    }
+}
+
+/// Shows events until the agent has ended. Ctrl-C stops the turn; a second one does not wait for it.
+async fn show(ops: &mpsc::Sender<Op>, events: &mut mpsc::Receiver<Envelope>, front: &mut Front) -> Outcome {
+    let mut stopped = false;
+    loop {
+        let envelope = tokio::select! {
+            envelope = events.recv() => envelope,
+            () = wait_for_interrupt() => {
+                if stopped {
+                    return Err(Failure::new(Code::Interrupted, "interrupted"));
+                }
+                stopped = true;
+                let _ = ops.send(Op::Stop).await;
+                continue;
+            }
+        };
+        let Some(envelope) = envelope else { return Ok(()) };
+        if matches!(envelope.event, Event::Closed) {
+            front.show(&envelope)?;
+            return Ok(());
+        }
+        match front.show(&envelope)? {
+            Wish::Nothing => {}
+            Wish::End => {
+                let _ = ops.send(Op::Shutdown).await;
+            }
+            Wish::Ask(id) => answer_later(ops.clone(), id),
+        }
+    }
+}
+
+/// Reads the decision from the terminal while the events go on.
+fn answer_later(ops: mpsc::Sender<Op>, id: ApprovalId) {
+    ask("allow? [y]es, for the [s]ession, [N]o: ");
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        let read = std::io::stdin().read_line(&mut line);
+        let decision = match (read, line.trim().to_ascii_lowercase().as_str()) {
+            (Ok(1..), "y" | "yes") => Decision::Once,
+            (Ok(1..), "s" | "session") => Decision::Session,
+            _ => Decision::Deny,
+        };
+        let _ = ops.blocking_send(Op::Approve { id, decision });
+    });
+}
+
+/// Prints what stands before the user's message in every request, part by part.
+fn explain(context: &Context) -> Outcome {
+    let (tools, _) = compose::tools(context);
+    let sections = prompt::sections(&[], &tools.schemas());
+    let mut rows = vec![["PART", "BYTES", "TOKENS (ESTIMATED)"].map(str::to_owned).to_vec()];
+    let mut total = (0, 0);
+    for section in &sections {
+        let (bytes, tokens_here) =
+            (section.text.len(), u64::from(estimate(&[Message::user(&section.text)], &[]).tokens));
+        total = (total.0 + bytes, total.1 + tokens_here);
+        rows.push(vec![section.name.clone(), tokens(bytes as u64), tokens(tokens_here)]);
+    }
+    rows.push(vec!["total".into(), tokens(total.0 as u64), tokens(total.1)]);
+    output::answer(&output::table(&rows))?;
+    if context.verbose > 0 {
+        for section in &sections {
+            say(format_args!("--- {}\n{}", section.name, section.text));
+        }
+    }
+    Ok(())
+}
