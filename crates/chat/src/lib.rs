@@ -9,9 +9,11 @@
 
 pub mod arguments;
 pub mod dialect;
+pub mod family;
 mod json;
 mod parse;
 mod reasoning;
+pub mod render;
 mod schema;
 mod tools;
 mod utf8;

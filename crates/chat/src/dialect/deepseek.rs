@@ -13,6 +13,8 @@ const SECTION: Option<Section> = Some(Section {
     open: "<\u{ff5c}tool\u{2581}calls\u{2581}begin\u{ff5c}>",
     close: "<\u{ff5c}tool\u{2581}calls\u{2581}end\u{ff5c}>",
     required: false,
+    each: false,
+    lines: false,
 });
 
 pub(super) const V3: ToolDialect = ToolDialect {
@@ -75,6 +77,8 @@ pub(super) const DSML: ToolDialect = ToolDialect {
                 open: "<\u{ff5c}DSML\u{ff5c}function_calls>",
                 close: "</\u{ff5c}DSML\u{ff5c}function_calls>",
                 required: false,
+                each: false,
+                lines: true,
             }),
             open: Open::Marker("<\u{ff5c}DSML\u{ff5c}invoke name=\""),
             body: Body::Params(DSML_PARAMS),
@@ -86,6 +90,8 @@ pub(super) const DSML: ToolDialect = ToolDialect {
                 open: "<\u{ff5c}DSML\u{ff5c}tool_calls>",
                 close: "</\u{ff5c}DSML\u{ff5c}tool_calls>",
                 required: false,
+                each: false,
+                lines: true,
             }),
             open: Open::Marker("<\u{ff5c}DSML\u{ff5c}invoke name=\""),
             body: Body::Params(DSML_PARAMS),

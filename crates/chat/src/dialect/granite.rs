@@ -1,6 +1,6 @@
 //! Granite 3. Source: the published Granite 3.x chat templates.
 
-use super::{Body, Dialect, Form, Open, Parallel, ToolDialect};
+use super::{Body, Dialect, Form, ObjectSyntax, Open, Parallel, ToolDialect};
 
 pub(super) const TABLE: ToolDialect = ToolDialect {
     dialect: Dialect::Granite,
@@ -9,14 +9,14 @@ pub(super) const TABLE: ToolDialect = ToolDialect {
         Form {
             section: None,
             open: Open::Marker("<|tool_call|>"),
-            body: Body::Object,
+            body: Body::Object(ObjectSyntax { args_key: "arguments", array: true, lines: false }),
             // The first is Phi-4-mini's, which shares the opening marker.
             close: &["<|/tool_call|>", "<|end_of_text|>"],
         },
         Form {
             section: None,
             open: Open::Marker("<tool_call>"),
-            body: Body::Object,
+            body: Body::Object(ObjectSyntax { args_key: "arguments", array: true, lines: false }),
             close: &["</tool_call>", "<|end_of_text|>"],
         },
     ],

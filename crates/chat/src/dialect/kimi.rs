@@ -10,6 +10,8 @@ pub(super) const TABLE: ToolDialect = ToolDialect {
             open: "<|tool_calls_section_begin|>",
             close: "<|tool_calls_section_end|>",
             required: false,
+            each: false,
+            lines: false,
         }),
         open: Open::Marker("<|tool_call_begin|>"),
         body: Body::NameThenJson(NameSyntax {

@@ -8,7 +8,13 @@ pub(super) const TABLE: ToolDialect = ToolDialect {
     dialect: Dialect::MinimaxM2,
     vllm_parser: Some("minimax_m2"),
     forms: &[Form {
-        section: Some(Section { open: "<minimax:tool_call>", close: "</minimax:tool_call>", required: true }),
+        section: Some(Section {
+            open: "<minimax:tool_call>",
+            close: "</minimax:tool_call>",
+            required: true,
+            each: false,
+            lines: true,
+        }),
         open: Open::Marker("<invoke name=\""),
         body: Body::Params(ParamSyntax {
             name_end: NameEnd::Marker("\">"),

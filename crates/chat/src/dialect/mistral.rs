@@ -1,7 +1,7 @@
 //! Mistral. Source: mistral-common's documented instruct formats: from tokenizer version 11 on
 //! name and arguments are separate, before that the calls are one JSON array.
 
-use super::{Body, Dialect, Form, NameSyntax, Open, Parallel, ToolDialect};
+use super::{Body, Dialect, Form, NameSyntax, ObjectSyntax, Open, Parallel, ToolDialect};
 
 pub(super) const TABLE: ToolDialect = ToolDialect {
     dialect: Dialect::Mistral,
@@ -19,7 +19,12 @@ pub(super) const TABLE: ToolDialect = ToolDialect {
             }),
             close: &[],
         },
-        Form { section: None, open: Open::Marker("[TOOL_CALLS]"), body: Body::Object, close: &[] },
+        Form {
+            section: None,
+            open: Open::Marker("[TOOL_CALLS]"),
+            body: Body::Object(ObjectSyntax { args_key: "arguments", array: true, lines: false }),
+            close: &[],
+        },
     ],
     parallel: Parallel::Repeat(""),
 };

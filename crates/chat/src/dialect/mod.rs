@@ -18,8 +18,11 @@ mod mistral;
 mod phi4;
 mod pythonic;
 mod qwen_xml;
+mod write;
 
 use serde::{Deserialize, Serialize};
+
+pub use write::write_calls;
 
 /// How a model writes a tool call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -112,6 +115,10 @@ pub struct Section {
     pub close: &'static str,
     /// Whether a call outside a group does not count.
     pub required: bool,
+    /// Whether each call is written with a group of its own.
+    pub each: bool,
+    /// Whether the markers stand on lines of their own.
+    pub lines: bool,
 }
 
 /// What opens a call.
@@ -130,7 +137,7 @@ pub enum Open {
 #[derive(Debug, PartialEq)]
 pub enum Body {
     /// A JSON object with `name` and `arguments` or `parameters`, or an array of such objects.
-    Object,
+    Object(ObjectSyntax),
     /// The name, then the arguments as a JSON object.
     NameThenJson(NameSyntax),
     /// Elements with one parameter each; values are typed by the tool's schema.
@@ -140,12 +147,26 @@ pub enum Body {
         /// Stands before and after a string.
         quote: &'static str,
     },
-    /// Python calls with keyword arguments, in a list or one a line.
-    Python,
+    /// Python calls with keyword arguments. Both ways are read.
+    Python {
+        /// Whether they are written as a list instead of one a line.
+        list: bool,
+    },
     /// A Harmony message header with a recipient, then JSON.
     Harmony,
     /// JSON in a code fence, or bare.
     Fenced,
+}
+
+/// How a [`Body::Object`] is written. All of its variants are read.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ObjectSyntax {
+    /// The key of the arguments.
+    pub args_key: &'static str,
+    /// Whether the calls stand in an array.
+    pub array: bool,
+    /// Whether the object stands on a line of its own between the markers.
+    pub lines: bool,
 }
 
 /// The part of a [`Body::NameThenJson`] before its JSON.

@@ -7,11 +7,11 @@ pub(super) const PYTHONIC: ToolDialect = ToolDialect {
     dialect: Dialect::Pythonic,
     vllm_parser: Some("pythonic"),
     forms: &[
-        Form { section: None, open: Open::Rest, body: Body::Python, close: &[] },
+        Form { section: None, open: Open::Rest, body: Body::Python { list: true }, close: &[] },
         Form {
             section: None,
             open: Open::Marker("<|python_start|>"),
-            body: Body::Python,
+            body: Body::Python { list: true },
             close: &["<|python_end|>"],
         },
     ],
@@ -24,7 +24,7 @@ pub(super) const LFM2: ToolDialect = ToolDialect {
     forms: &[Form {
         section: None,
         open: Open::Marker("<|tool_call_start|>"),
-        body: Body::Python,
+        body: Body::Python { list: true },
         close: &["<|tool_call_end|>"],
     }],
     parallel: Parallel::Inside(", "),
@@ -36,7 +36,7 @@ pub(super) const OLMO3: ToolDialect = ToolDialect {
     forms: &[Form {
         section: None,
         open: Open::Marker("<function_calls>"),
-        body: Body::Python,
+        body: Body::Python { list: false },
         close: &["</function_calls>"],
     }],
     parallel: Parallel::Inside("\n"),

@@ -9,7 +9,13 @@ pub(super) const TABLE: ToolDialect = ToolDialect {
     vllm_parser: Some("qwen3_coder"),
     forms: &[Form {
         // The models leave the outer element out now and then.
-        section: Some(Section { open: "<tool_call>", close: "</tool_call>", required: false }),
+        section: Some(Section {
+            open: "<tool_call>",
+            close: "</tool_call>",
+            required: false,
+            each: true,
+            lines: true,
+        }),
         open: Open::Marker("<function="),
         body: Body::Params(ParamSyntax {
             name_end: NameEnd::Marker(">"),

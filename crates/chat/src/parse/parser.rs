@@ -506,7 +506,7 @@ fn triggers(dialects: &[Dialect], reasoning: ReasoningMode) -> Vec<Trigger> {
             match form.open {
                 Open::Marker(marker) => add(marker, form_ref),
                 Open::Start => ["{", "["].into_iter().for_each(|first| add(first, form_ref)),
-                Open::Rest if matches!(form.body, Body::Python) => {
+                Open::Rest if matches!(form.body, Body::Python { .. }) => {
                     ["[", "```"].into_iter().for_each(|first| add(first, form_ref))
                 }
                 Open::Rest => ["{", "[", "```"].into_iter().for_each(|first| add(first, form_ref)),

@@ -77,11 +77,11 @@ impl Reader {
     /// A reader of `form` whose body begins at `body`.
     pub(super) fn new(form: &'static Form, body: usize) -> Self {
         match &form.body {
-            Body::Object => Reader::Json(JsonReader::object(body, form.open == Open::Start)),
+            Body::Object(_) => Reader::Json(JsonReader::object(body, form.open == Open::Start)),
             Body::NameThenJson(syntax) => Reader::Json(JsonReader::named(body, syntax)),
             Body::Params(syntax) => Reader::Params(ParamsReader::new(body, syntax)),
             Body::Gemma { quote } => Reader::Gemma(GemmaReader::new(body, quote)),
-            Body::Python => Reader::Python(PythonReader::new(body, form.open == Open::Rest)),
+            Body::Python { .. } => Reader::Python(PythonReader::new(body, form.open == Open::Rest)),
             Body::Harmony => Reader::Harmony(HarmonyReader::new()),
             Body::Fenced => Reader::Fenced(FencedReader::new()),
         }
