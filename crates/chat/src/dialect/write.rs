@@ -28,6 +28,8 @@ pub fn write_calls(dialect: Dialect, calls: &[(&str, &Map<String, Value>)]) -> S
             Body::Python { list: false } => ("\n", "\n"),
             _ => ("", ""),
         };
+        // An array ends the call by itself; what may follow it ends the message.
+        let close = if last == "]" && matches!(form.body, Body::Object(_)) { "" } else { close };
         let bodies: Vec<_> = bodies.collect();
         return format!("{open}{first}{}{last}{close}", bodies.join(between));
     }
