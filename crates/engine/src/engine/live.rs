@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use chela_kernels::Kernels;
+
 use super::request::{Request, ThinkingBudget};
 use super::stream::{Delta, FinishReason, Sender, Usage};
 use crate::grammar::{GrammarError, Matcher};
@@ -28,6 +30,7 @@ pub(super) struct Live {
     /// Most tokens to generate.
     limit: usize,
     prompt_logprobs: Vec<Option<Logprobs>>,
+    kernels: Kernels,
     pub cached: usize,
     submitted: Instant,
     started: Option<Instant>,
@@ -46,6 +49,7 @@ pub(super) struct Setup<'a> {
     pub sender: Sender,
     pub submitted: Instant,
     pub key: u64,
+    pub kernels: Kernels,
 }
 
 impl Live {
@@ -60,7 +64,7 @@ impl Live {
         let room = setup.window - prompt.len();
         Self {
             index,
-            sampler: Sampler::new(params.clone(), prompt, setup.bad_words, masked, setup.key),
+            sampler: Sampler::new(params.clone(), prompt, setup.bad_words, masked, setup.key, setup.kernels),
             matcher: setup.matcher,
             detokenizer: Detokenizer::after(setup.tokenizer.clone(), params.skip_special_tokens, context),
             text: StopText::new(params.stop.clone(), params.include_stop),
@@ -69,6 +73,7 @@ impl Live {
             stops,
             limit: params.max_tokens.map_or(room, |max| max.min(room)),
             prompt_logprobs: if Self::wants_prompt(&request, index) { vec![None] } else { Vec::new() },
+            kernels: setup.kernels,
             cached: 0,
             sender: setup.sender,
             submitted: setup.submitted,
@@ -99,7 +104,7 @@ impl Live {
         if let (Some(count), Some(next)) = (count, prompt.get(position + 1))
             && self.prompt_logprobs.len() == position + 1
         {
-            self.prompt_logprobs.push(Some(logprobs(logits, *next, count as usize)));
+            self.prompt_logprobs.push(Some(logprobs(self.kernels, logits, *next, count as usize)));
             if self.prompt_logprobs.len() == prompt.len() {
                 self.sender.prompt_logprobs(std::mem::take(&mut self.prompt_logprobs));
             }
@@ -113,7 +118,7 @@ impl Live {
         }
         if let Some(token) = self.thinking.as_mut().and_then(Thinking::forced) {
             let count = self.request.params.logprobs;
-            let logprobs = count.map(|count| logprobs(logits, token, count as usize));
+            let logprobs = count.map(|count| logprobs(self.kernels, logits, token, count as usize));
             return Ok(Some(Sampled { token, logprobs }));
         }
         let mask = self.matcher.as_mut().map(Matcher::mask).transpose()?;

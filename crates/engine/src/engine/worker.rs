@@ -103,6 +103,7 @@ impl Worker {
                 sender: job.sender.clone(),
                 submitted: job.submitted,
                 key: key.wrapping_add(index as u64),
+                kernels: self.model.kernels(),
             };
             match self.scheduler.submit(new) {
                 Ok(id) => {

@@ -76,16 +76,10 @@ impl Model {
         4 * (per_token * max_tokens.max(HEAD_ROWS) + HEAD_ROWS * spec.vocab) as u64
     }
 
-    /// The description.
+    /// The kernels it runs on.
     #[must_use]
-    pub fn spec(&self) -> &ModelSpec {
-        &self.spec
-    }
-
-    /// The weights.
-    #[must_use]
-    pub fn weights(&self) -> &Weights {
-        &self.weights
+    pub fn kernels(&self) -> Kernels {
+        self.kernels
     }
 
     /// Computes a batch and calls `row` with the item's index, the row's number within the item and

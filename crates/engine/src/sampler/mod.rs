@@ -12,6 +12,8 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chela_kernels::Kernels;
+
 pub use params::{ParamError, SamplingParams};
 pub use stop::StopText;
 
@@ -57,6 +59,7 @@ pub struct Sampler {
     bad_words: Vec<Vec<u32>>,
     ends: Vec<u32>,
     key: u64,
+    kernels: Kernels,
 }
 
 impl Sampler {
@@ -69,6 +72,7 @@ impl Sampler {
         bad_words: Vec<Vec<u32>>,
         ends: Vec<u32>,
         key: u64,
+        kernels: Kernels,
     ) -> Self {
         let penalised = params.repetition_penalty != 1.0;
         Self {
@@ -78,6 +82,7 @@ impl Sampler {
             bad_words,
             ends,
             key,
+            kernels,
             params,
         }
     }
@@ -105,7 +110,7 @@ impl Sampler {
         let raw = logits.to_vec();
         self.process(logits);
         let token = self.choose(logits);
-        Sampled { token, logprobs: Some(logprobs(&raw, token, count as usize)) }
+        Sampled { token, logprobs: Some(logprobs(self.kernels, &raw, token, count as usize)) }
     }
 
     /// Takes a token into the output: a sampled one or one that a grammar forced.
@@ -166,10 +171,10 @@ impl Sampler {
 
     fn choose(&self, logits: &mut [f32]) -> u32 {
         if self.params.is_greedy() {
-            return argmax(logits);
+            return self.kernels.argmax(logits).unwrap_or(0) as u32;
         }
         let draw = uniform(self.key, self.output.len() as u64);
-        draw_token(&self.params, logits, draw)
+        draw_token(self.kernels, &self.params, logits, draw)
     }
 }
 
@@ -179,84 +184,91 @@ fn set(logits: &mut [f32], id: u32, value: f32) {
     }
 }
 
-/// The first index of the largest value.
-#[must_use]
-pub fn argmax(values: &[f32]) -> u32 {
-    let best = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    values.iter().position(|v| *v == best).unwrap_or(0) as u32
-}
-
 /// Temperature, min-p, top-k and top-p, then inversion of the cumulative distribution at `draw`.
-fn draw_token(params: &SamplingParams, logits: &mut [f32], draw: f64) -> u32 {
+fn draw_token(kernels: Kernels, params: &SamplingParams, logits: &mut [f32], draw: f64) -> u32 {
     let scale = 1.0 / params.temperature;
     logits.iter_mut().for_each(|l| *l *= scale);
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    if max == f32::NEG_INFINITY {
-        return argmax(logits);
-    }
-    let mut floor = if params.min_p > 0.0 { max + params.min_p.ln() } else { f32::NEG_INFINITY };
+    let Some(best) = kernels.argmax(logits).filter(|i| logits[*i] > f32::NEG_INFINITY) else { return 0 };
+    kernels.softmax(logits);
+    let probabilities = &*logits;
+    let mut floor = params.min_p * probabilities[best];
     let top_k = params.top_k as usize;
-    if top_k > 0 && top_k < logits.len() {
-        let mut sorted = logits.to_vec();
-        let (_, kth, _) = sorted.select_nth_unstable_by(top_k - 1, |a, b| b.total_cmp(a));
-        floor = floor.max(*kth);
+    if top_k > 0 && top_k < probabilities.len() {
+        let kth = kernels.top_k(probabilities, top_k).last().map_or(0.0, |i| probabilities[*i]);
+        floor = floor.max(kth);
     }
-    let weight = |l: f32| f64::from((l - max).exp());
-    let mut kept: Vec<(u32, f64)> = logits
-        .iter()
-        .enumerate()
-        .filter(|(_, l)| **l >= floor && **l > f32::NEG_INFINITY)
-        .map(|(i, l)| (i as u32, weight(*l)))
-        .collect();
-    let mut total: f64 = kept.iter().map(|(_, w)| w).sum();
+    if floor <= 0.0 && params.top_p >= 1.0 {
+        return invert(probabilities, draw);
+    }
+    let keep = |floor: f32| {
+        let all = probabilities.iter().enumerate().filter(move |(_, p)| **p >= floor && **p > 0.0);
+        all.map(|(i, p)| (i as u32, f64::from(*p))).collect::<Vec<_>>()
+    };
+    // Without a floor, what is below this cut adds up to less than 1 - top_p and is dropped anyhow; so
+    // only the rest has to be sorted.
+    let cut = (1.0 - params.top_p) / probabilities.len() as f32;
+    let mut kept = keep(if floor > 0.0 { floor } else { cut });
+    let sum = |kept: &[(u32, f64)]| kept.iter().map(|(_, p)| p).sum::<f64>();
     if params.top_p < 1.0 {
-        // What is below this cut adds up to less than 1 - p of the whole, so top-p drops it anyhow; only
-        // the rest has to be sorted.
-        let target = f64::from(params.top_p) * total;
-        let cut = (total - target) / kept.len() as f64;
-        kept.retain(|(_, w)| *w >= cut);
+        let target = f64::from(params.top_p) * if floor > 0.0 { sum(&kept) } else { 1.0 };
         kept.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         let mut mass = 0.0;
-        let enough = kept.iter().position(|(_, w)| {
-            mass += w;
+        let enough = kept.iter().position(|(_, p)| {
+            mass += p;
             mass >= target
         });
         kept.truncate(enough.map_or(kept.len(), |i| i + 1));
-        total = kept.iter().map(|(_, w)| w).sum();
     }
-    let mut rest = draw * total;
-    for (id, w) in &kept {
-        rest -= w;
+    let mut rest = draw * sum(&kept);
+    for (id, p) in &kept {
+        rest -= p;
         if rest < 0.0 {
             return *id;
         }
     }
-    kept.last().map_or(0, |(id, _)| *id)
+    kept.last().map_or(best as u32, |(id, _)| *id)
+}
+
+/// The index at which the running sum passes `draw` times the whole.
+fn invert(probabilities: &[f32], draw: f64) -> u32 {
+    const RUN: usize = 256;
+    let sum = |run: &[f32]| {
+        let mut lanes = [0f32; 16];
+        for part in run.chunks(16) {
+            lanes.iter_mut().zip(part).for_each(|(lane, p)| *lane += p);
+        }
+        lanes.iter().map(|lane| f64::from(*lane)).sum::<f64>()
+    };
+    let runs: Vec<f64> = probabilities.chunks(RUN).map(sum).collect();
+    let mut rest = draw * runs.iter().sum::<f64>();
+    let mut last = 0;
+    for (i, (run, total)) in probabilities.chunks(RUN).zip(&runs).enumerate() {
+        if rest >= *total {
+            rest -= total;
+            continue;
+        }
+        for (j, p) in run.iter().enumerate().filter(|(_, p)| **p > 0.0) {
+            last = i * RUN + j;
+            rest -= f64::from(*p);
+            if rest < 0.0 {
+                return last as u32;
+            }
+        }
+    }
+    last as u32
 }
 
 /// Log-probabilities of `chosen` and of the `top` likeliest tokens under raw logits.
 #[must_use]
-pub fn logprobs(logits: &[f32], chosen: u32, top: usize) -> Logprobs {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|l| f64::from((l - max).exp())).sum();
-    let log_sum = f64::from(max) + sum.ln();
+pub fn logprobs(kernels: Kernels, logits: &[f32], chosen: u32, top: usize) -> Logprobs {
+    let log_sum = kernels.log_sum_exp(logits);
     let candidate = |token: u32| {
         let logit = logits.get(token as usize).copied().unwrap_or(f32::NEG_INFINITY);
-        Candidate {
-            token,
-            logprob: (f64::from(logit) - log_sum) as f32,
-            rank: logits.iter().filter(|l| **l >= logit).count() as u32,
-        }
+        let rank = logits.iter().filter(|l| **l >= logit).count() as u32;
+        Candidate { token, logprob: logit - log_sum, rank }
     };
-    let top = top.min(logits.len());
-    let mut order: Vec<u32> = (0..logits.len() as u32).collect();
-    let better = |a: &u32, b: &u32| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b));
-    if top > 0 && top < order.len() {
-        order.select_nth_unstable_by(top - 1, better);
-    }
-    order.truncate(top);
-    order.sort_by(better);
-    Logprobs { chosen: candidate(chosen), top: order.into_iter().map(candidate).collect() }
+    let top = kernels.top_k(logits, top.min(logits.len()));
+    Logprobs { chosen: candidate(chosen), top: top.into_iter().map(|i| candidate(i as u32)).collect() }
 }
 
 /// A 64-bit mix (the finaliser of SplitMix64, Steele et al., 2014).

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn sampler(params: SamplingParams, prompt: &[u32]) -> Sampler {
-    Sampler::new(params, prompt, vec![], vec![9], 7)
+    Sampler::new(params, prompt, vec![], vec![9], 7, Kernels::detect())
 }
 
 fn processed(s: &Sampler, logits: &[f32]) -> Vec<f32> {
@@ -46,7 +46,7 @@ fn masks_and_biases_apply_in_order() {
         min_tokens: 1,
         ..SamplingParams::greedy()
     };
-    let mut s = Sampler::new(params, &[], vec![vec![1, 2], vec![3]], vec![9], 0);
+    let mut s = Sampler::new(params, &[], vec![vec![1, 2], vec![3]], vec![9], 0, Kernels::detect());
     let logits = [0.0; 10];
     let expected = [inf, 5.0, 0.0, inf, inf, inf, inf, inf, inf, inf];
     assert_eq!(processed(&s, &logits), expected);
@@ -83,7 +83,7 @@ fn draws_depend_on_key_and_index_alone() {
     let params = SamplingParams { temperature: 1.0, ..SamplingParams::default() };
     let logits = vec![0.0f32; 1000];
     let tokens = |key: u64| {
-        let mut s = Sampler::new(params.clone(), &[], vec![], vec![], key);
+        let mut s = Sampler::new(params.clone(), &[], vec![], vec![], key, Kernels::detect());
         (0..50)
             .map(|_| {
                 let token = s.sample(&mut logits.clone(), None).token;
@@ -104,7 +104,7 @@ fn draws_follow_the_distribution() {
     let logits = weights.map(|w| w.ln() * 2.0);
     let mut counts = [0usize; 4];
     for i in 0..20_000 {
-        counts[draw_token(&params, &mut logits.clone(), uniform(3, i)) as usize] += 1;
+        counts[draw_token(Kernels::detect(), &params, &mut logits.clone(), uniform(3, i)) as usize] += 1;
     }
     for (count, weight) in counts.iter().zip(weights) {
         assert!((*count as f32 / 20_000.0 - weight).abs() < 0.015, "{counts:?}");
@@ -167,7 +167,7 @@ proptest! {
         let params = SamplingParams { top_p, top_k, min_p, temperature: 0.7, ..SamplingParams::default() };
         let logits: Vec<f32> = levels.iter().map(|l| *l as f32 * 0.613).collect();
         let mut reached: Vec<usize> = (0..1000)
-            .map(|i| draw_token(&params, &mut logits.clone(), f64::from(i) / 1000.0) as usize)
+            .map(|i| draw_token(Kernels::detect(), &params, &mut logits.clone(), f64::from(i) / 1000.0) as usize)
             .collect();
         reached.sort_unstable();
         reached.dedup();

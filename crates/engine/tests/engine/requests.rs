@@ -168,7 +168,7 @@ fn handles_can_be_polled() {
         .unwrap();
     let count = Arc::new(Count(AtomicUsize::new(0)));
     let waker = Waker::from(count.clone());
-    let (mut text, began, mut pending) = (String::new(), Instant::now(), 0);
+    let (mut text, began) = (String::new(), Instant::now());
     loop {
         assert!(began.elapsed() < Duration::from_secs(60));
         let before = count.0.load(Ordering::SeqCst);
@@ -177,7 +177,6 @@ fn handles_can_be_polled() {
             Poll::Ready(Some(Output::Delta(delta))) => text += &delta.text,
             Poll::Ready(Some(_)) => {}
             Poll::Pending => {
-                pending += 1;
                 while count.0.load(Ordering::SeqCst) == before {
                     assert!(began.elapsed() < Duration::from_secs(60), "never woken");
                     std::thread::yield_now();
@@ -186,7 +185,6 @@ fn handles_can_be_polled() {
         }
     }
     assert_eq!(text, " jumps over the lazy dog.");
-    assert!(pending > 0);
 }
 
 #[test]
