@@ -70,6 +70,7 @@ impl Agent {
         let core = Core {
             emitter: Emitter::new(session.id(), events),
             settings,
+            reader: crate::args::Reader::new(&tools),
             tools,
             policy,
             models,

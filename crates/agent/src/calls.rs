@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::approve::Approval;
-use crate::args;
+use crate::args::written;
 use crate::breaker::Advice;
 use crate::policy::{self, Verdict};
 use crate::tool::{Args, Output, Tool, ToolCtx, ToolResult};
@@ -72,10 +72,12 @@ impl Turn<'_> {
 
     async fn announce(&mut self, call: &Call) {
         self.announced.insert(call.id.clone(), Instant::now());
-        let spec = self.core.tools.get(&call.name).map(|tool| tool.spec());
-        let args = spec.and_then(|spec| args::understand(spec, written(call)).ok());
-        let args = Value::Object(args.map(|understood| understood.args).unwrap_or_default());
-        self.emit(Event::ToolCallStarted { id: call.id.clone(), name: call.name.clone(), args }).await;
+        let understood = self.core.reader.understand(call);
+        let (name, args) = match understood {
+            Ok(understood) => (understood.name, understood.args),
+            Err(_) => (call.name.clone(), Args::new()),
+        };
+        self.emit(Event::ToolCallStarted { id: call.id.clone(), name, args: Value::Object(args) }).await;
     }
 
     /// Understands a call and has it decided. Before a human is asked, the calls before it run.
@@ -88,15 +90,17 @@ impl Turn<'_> {
         outputs: &mut mpsc::Receiver<(String, String)>,
     ) -> Result<Ready, Outcome> {
         let known = |call, result| Ok(Ready { call, work: Work::Known(result) });
-        let Some(tool) = self.core.tools.get(&call.name).cloned() else {
-            let offered = self.core.tools.names().collect::<Vec<_>>().join(", ");
-            let text = format!("error: there is no tool {:?}. The tools are: {offered}.", call.name);
-            return known(call, ToolResult::error(text));
-        };
-        let understood = match args::understand(tool.spec(), written(&call)) {
+        let understood = match self.core.reader.understand(&call) {
             Ok(understood) => understood,
             Err(text) => return known(call, ToolResult::error(text)),
         };
+        let Some(tool) = self.core.tools.get(&understood.name).cloned() else {
+            let text = format!("error: there is no tool {}", understood.name);
+            return known(call, ToolResult::error(text));
+        };
+        if !understood.notes.is_empty() {
+            self.read_as.insert(call.id.clone(), understood.notes);
+        }
         let mut ctx = self.tool_ctx(&call, sender);
         let rights = match tool.rights(&ctx, &understood.args) {
             Ok(rights) => rights,
@@ -241,7 +245,8 @@ impl Turn<'_> {
         let count = calls.len();
         for (at, (call, end)) in calls.into_iter().zip(ended).enumerate() {
             let Some(Ended { result, millis }) = end else { continue };
-            let mut notes = self.watch(&call, &result);
+            let mut notes = self.read_as.remove(&call.id).map(read_as).unwrap_or_default();
+            notes.extend(self.watch(&call, &result));
             if last && at + 1 == count {
                 notes.extend(self.last_notes());
             }
@@ -290,8 +295,9 @@ impl Turn<'_> {
     }
 }
 
-fn written(call: &Call) -> &str {
-    call.raw.as_deref().unwrap_or(&call.arguments)
+/// Tells the model how its call was taken.
+fn read_as(notes: Vec<String>) -> Vec<String> {
+    vec![format!("[Your call was corrected: {}.]", notes.join("; "))]
 }
 
 /// True where the call may run beside others.

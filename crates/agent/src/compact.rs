@@ -60,7 +60,7 @@ impl Turn<'_> {
             exact = model.count(&request) => exact,
         };
         if let Some(tokens) = exact {
-            self.session.meter.learn(&request, tokens);
+            self.session.meter.learn(request.weight(), tokens);
         }
         Ok(exact.unwrap_or(count.tokens))
     }
@@ -234,6 +234,7 @@ impl Turn<'_> {
         let mut request = self.session.request(false, Thinking::Off);
         request.messages = part.messages();
         request.max_tokens = Some((window / 8).max(64));
+        request.prompt = Some(self.session.meter.count(&request));
         request
     }
 }

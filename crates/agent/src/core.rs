@@ -10,6 +10,7 @@ use chela_protocol::{
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::args::Reader;
 use crate::journal::{Journal, JournalError, lock};
 use crate::meter::Meter;
 use crate::model::{Model, Models, Request};
@@ -23,6 +24,7 @@ use crate::transcript::{Transcript, repair};
 pub(crate) struct Core {
     pub settings: Settings,
     pub tools: Registry,
+    pub reader: Reader,
     pub policy: Policy,
     pub models: Arc<dyn Models>,
     pub recall: Option<Arc<dyn Recall>>,
@@ -163,13 +165,16 @@ impl Session {
 
     /// The next request.
     pub fn request(&self, may_call: bool, thinking: Thinking) -> Request {
-        Request {
+        let mut request = Request {
             messages: self.transcript.messages(),
             tools: Arc::clone(&self.tools),
             may_call,
             thinking,
             max_tokens: None,
-        }
+            prompt: None,
+        };
+        request.prompt = Some(self.meter.count(&request));
+        request
     }
 }
 

@@ -26,4 +26,5 @@ pub mod transcript;
 mod turn;
 
 pub use agent::Agent;
+pub use meter::Count;
 pub use settings::{Budgets, Parts, Quote, Recall, Settings, Undo, Undone};

@@ -34,9 +34,8 @@ impl Default for Meter {
 }
 
 impl Meter {
-    /// Learns from what a server said of `request`.
-    pub fn learn(&mut self, request: &Request, prompt_tokens: u64) {
-        let weight = request.weight();
+    /// Learns from what a server said of a request of this weight.
+    pub fn learn(&mut self, weight: usize, prompt_tokens: u64) {
         if prompt_tokens == 0 || weight == 0 {
             return;
         }

@@ -7,6 +7,7 @@ use chela_protocol::{FailureKind, Finish, ModelRow, Provenance, Thinking, Usage}
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 
+use crate::meter::Count;
 use crate::transcript::Message;
 
 /// One request to a model.
@@ -22,6 +23,8 @@ pub struct Request {
     pub thinking: Thinking,
     /// Limit of the answer in tokens, reasoning included; without it, what the model allows.
     pub max_tokens: Option<u64>,
+    /// Tokens of the prompt, as far as they are known.
+    pub prompt: Option<Count>,
 }
 
 impl Request {
@@ -53,6 +56,13 @@ pub enum ModelEvent {
         name: String,
         /// The arguments as the model wrote them.
         arguments: String,
+    },
+    /// Text that is a call by its markers and cannot be read as one.
+    Malformed {
+        /// What the model wrote.
+        raw: String,
+        /// What is wrong with it, for the model.
+        why: String,
     },
     /// What the request took.
     Usage(Usage),

@@ -111,6 +111,10 @@ impl Model for RemoteModel {
             Err(error) => return futures_util::stream::once(async { Err(error) }).boxed(),
         };
         let mut turn = Turn::new(self.model.clone(), messages);
+        turn.prompt_tokens = request.prompt.map(|count| client::TokenCount {
+            tokens: u32::try_from(count.tokens).unwrap_or(u32::MAX),
+            exact: count.exact,
+        });
         turn.fallbacks.clone_from(&self.fallbacks);
         turn.tools = tools;
         turn.may_call = request.may_call;
@@ -215,10 +219,7 @@ impl Events {
                 let (id, name, arguments) = self.calls.remove(&index)?;
                 ModelEvent::Call { id, name, arguments }
             }
-            // The loop answers a call that it cannot read, so that the model can correct itself.
-            client::ModelEvent::MalformedCall { raw, .. } => {
-                ModelEvent::Call { id: String::new(), name: "unreadable".to_owned(), arguments: raw }
-            }
+            client::ModelEvent::MalformedCall { raw, why } => ModelEvent::Malformed { raw, why },
             client::ModelEvent::Usage(usage) => ModelEvent::Usage(self.usage(&usage)),
             client::ModelEvent::Notice(client::Notice::Waiting { seconds, .. }) => {
                 ModelEvent::Waiting(seconds)

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use chela_protocol::{Call, Event, Finish, Item, Level, Outcome, Provenance, Thinking, Usage};
 use futures_util::StreamExt;
 
-use crate::args;
 use crate::core::now;
 use crate::journal::Draft;
 use crate::model::{Model, ModelError, ModelEvent, Request};
@@ -35,6 +34,8 @@ pub(crate) struct Reply {
     pub text: String,
     pub reasoning: String,
     pub calls: Vec<Call>,
+    /// Calls that cannot be read: what the model wrote, and what is wrong with it.
+    pub malformed: Vec<(String, String)>,
     pub finish: Finish,
     pub usage: Option<Usage>,
     pub provenance: Provenance,
@@ -84,12 +85,14 @@ impl Turn<'_> {
             text: String::new(),
             reasoning: String::new(),
             calls: Vec::new(),
+            malformed: Vec::new(),
             finish: Finish::Stop,
             usage: None,
             provenance: info.provenance.clone(),
             end: ReplyEnd::Complete,
         };
-        let mut stream = model.stream(request.clone());
+        let weight = request.weight();
+        let mut stream = model.stream(request);
         let deadline = self.deadline();
         let mut draft: Option<Instant> = None;
         loop {
@@ -142,7 +145,7 @@ impl Turn<'_> {
         }
         drop(stream);
         self.provenance = reply.provenance.clone();
-        self.measure(&request, &mut reply, info.window).await;
+        self.measure(weight, &mut reply, info.window).await;
         Ok(reply)
     }
 
@@ -161,9 +164,10 @@ impl Turn<'_> {
             }
             ModelEvent::Call { id, name, arguments } => {
                 let id = self.session.transcript.call_id(&id, &reply.calls);
-                let (arguments, raw) = args::wire(&arguments);
+                let (arguments, raw) = self.core.reader.wire(&name, &arguments);
                 reply.calls.push(Call { id, name, arguments, raw });
             }
+            ModelEvent::Malformed { raw, why } => reply.malformed.push((raw, why)),
             ModelEvent::Usage(usage) => reply.usage = Some(usage),
             ModelEvent::Done(_) => {}
         }
@@ -186,10 +190,10 @@ impl Turn<'_> {
     }
 
     /// Learns from the usage and shows it.
-    async fn measure(&mut self, request: &Request, reply: &mut Reply, window: u64) {
+    async fn measure(&mut self, weight: usize, reply: &mut Reply, window: u64) {
         let Some(usage) = &mut reply.usage else { return };
         usage.window = Some(window);
-        self.session.meter.learn(request, usage.prompt);
+        self.session.meter.learn(weight, usage.prompt);
         let used = usage.prompt + usage.completion;
         let shown = usage.clone();
         self.emit(Event::Usage(shown)).await;

@@ -56,6 +56,9 @@ pub(crate) struct Turn<'a> {
     pub announced: BTreeMap<String, Instant>,
     /// Tools that were refused for want of approval, and why.
     pub refused: BTreeMap<String, String>,
+    /// How calls were corrected, by their ids.
+    pub read_as: BTreeMap<String, Vec<String>>,
+    unreadable: u32,
     nudged: bool,
     continued: bool,
     overflowed: bool,
@@ -77,6 +80,8 @@ impl<'a> Turn<'a> {
             thinking_off: false,
             announced: BTreeMap::new(),
             refused: BTreeMap::new(),
+            read_as: BTreeMap::new(),
+            unreadable: 0,
             nudged: false,
             continued: false,
             overflowed: false,
@@ -165,7 +170,7 @@ impl<'a> Turn<'a> {
                 taint.private = true;
             }
         }
-        if !message.attachments.is_empty() {
+        if !message.attachments.is_empty() || !message.images.is_empty() {
             // What was piped in or attached can be anything, an instruction included.
             taint = Taint { private: true, untrusted: true };
         }
@@ -241,7 +246,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Acts on a reply.
-    async fn take(&mut self, model: &dyn Model, reply: Reply) -> Result<Next, Outcome> {
+    async fn take(&mut self, model: &dyn Model, mut reply: Reply) -> Result<Next, Outcome> {
         if let Some(usage) = &reply.usage {
             add_usage(&mut self.usage, usage);
         }
@@ -261,10 +266,18 @@ impl<'a> Turn<'a> {
         }
         let calls: Vec<Call> = reply.calls.clone();
         let (text_empty, finish) = (reply.text.trim().is_empty(), reply.finish);
+        let malformed = std::mem::take(&mut reply.malformed);
+        if calls.is_empty() {
+            // What the model wrote is what it will see that it wrote.
+            malformed.iter().for_each(|(raw, _)| reply.text.push_str(raw));
+        }
         let item = reply.into_item(model.info().resend_reasoning);
         self.append(vec![item]).await?;
         if !calls.is_empty() {
             return self.take_calls(calls, finish).await;
+        }
+        if let Some((_, why)) = malformed.into_iter().next() {
+            return self.unreadable(why).await;
         }
         match (text_empty, finish) {
             (true, _) => self.empty().await,
@@ -296,6 +309,22 @@ impl<'a> Turn<'a> {
             None => {}
         }
         self.run_calls(calls, finish == Finish::Length).await?;
+        Ok(Next::Again)
+    }
+
+    /// The model tried to call a tool and nobody can read what it wrote.
+    async fn unreadable(&mut self, why: String) -> Result<Next, Outcome> {
+        /// Tries that a model has before it is given up.
+        const TRIES: u32 = 3;
+        self.unreadable += 1;
+        if self.unreadable > TRIES {
+            return Err(Outcome::Failed {
+                kind: FailureKind::Loop,
+                message: format!("the model wrote {} calls that cannot be read; the last: {why}", TRIES + 1),
+            });
+        }
+        self.nudge(&format!("Your tool call could not be read, so nothing ran: {why}. Make it again."))
+            .await?;
         Ok(Next::Again)
     }
 
