@@ -13,7 +13,6 @@ use super::{
 const NONE: u32 = u32::MAX;
 
 /// The merges of a vocabulary: for a pair of tokens its rank and the token that it becomes.
-#[derive(Default)]
 pub(super) struct Merges {
     table: HashTable<Merge>,
     hasher: DefaultHashBuilder,
@@ -31,6 +30,11 @@ fn key(left: u32, right: u32) -> u64 {
 }
 
 impl Merges {
+    /// No merges, with room for so many.
+    pub(super) fn with_capacity(merges: usize) -> Self {
+        Self { table: HashTable::with_capacity(merges), hasher: DefaultHashBuilder::default() }
+    }
+
     /// Let a pair become `id`. A pair that is there already takes the new rank, as a map would.
     pub(super) fn insert(&mut self, left: u32, right: u32, rank: u32, id: u32) {
         let merge = Merge { left, right, rank, id };

@@ -87,6 +87,7 @@ impl Tokenizer {
         let tokens = tokens.ok_or_else(|| missing("tokenizer.ggml.tokens"))?;
         let types = Types::read(config, tokens.len())?;
         let mut vocab = Vocab::new(byte_level, tokens.len());
+        vocab.reserve(tokens.len());
         let mut added = Vec::new();
         for (id, token) in (0u32..).zip(tokens.iter()) {
             let Value::Str(text) = token else {
@@ -171,9 +172,11 @@ fn merges(config: &Config<'_>, vocab: &Vocab) -> Result<Rule, FormatError> {
             let expected = "two tokens with a space between";
             FormatError::invalid(what, None, expected, format!("{merge:?}"))
         })?;
-        reader.add(left, right)?;
+        reader.left(left);
+        reader.right(right);
+        reader.end()?;
     }
-    Ok(Rule::Merges(reader.merges))
+    Ok(Rule::Merges(reader.finish()?))
 }
 
 fn byte_level_bpe(config: &Config<'_>, vocab: Vocab, added: Vec<AddedToken>) -> Result<Parts, FormatError> {

@@ -3,7 +3,7 @@
 //! The vocabulary and the merges, nearly all of the file, go straight from the JSON text into
 //! the tables; the rest is small and read as values.
 
-use std::fmt;
+use std::{fmt, ops::Range};
 
 use serde::{
     Deserialize, Deserializer,
@@ -29,7 +29,10 @@ impl Tokenizer {
     /// [`TokenizerError::Invalid`] for merges or ids that do not fit the vocabulary.
     pub fn from_json(json: &[u8]) -> Result<Self, TokenizerError> {
         let mut failure = None;
-        let mut deserializer = serde_json::Deserializer::from_slice(json);
+        // Checked once as a whole, which is quicker than once for each of its strings.
+        let text = std::str::from_utf8(json)
+            .map_err(|error| invalid("tokenizer.json", "UTF-8", error.to_string()))?;
+        let mut deserializer = serde_json::Deserializer::from_str(text);
         let seed = FileSeed {
             // A dense vocabulary takes six bytes of JSON for each id at least.
             limit: json.len() / 2,
@@ -425,8 +428,10 @@ impl<'de> Visitor<'de> for ModelSeed<'_> {
         while let Some(key) = map.next_key::<String>()? {
             match key.as_str() {
                 "vocab" if vocab.is_none() => {
-                    let seed =
-                        VocabSeed { vocab: Vocab::new(self.byte_level, self.limit), failure: self.failure };
+                    let mut empty = Vocab::new(self.byte_level, self.limit);
+                    // Real files take 50 to 80 bytes for each token with its merge.
+                    empty.reserve(self.limit / 45);
+                    let seed = VocabSeed { vocab: empty, failure: self.failure };
                     vocab = Some(map.next_value_seed(seed)?);
                 }
                 "merges" if merges.is_none() => match &vocab {
@@ -505,10 +510,10 @@ impl<'de> Visitor<'de> for VocabSeed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Vocab, A::Error> {
-        let mut text = String::new();
-        while map.next_key_seed(Copy(&mut text))?.is_some() {
+        let vocab = &mut self.vocab;
+        while let Some(token) = map.next_key_seed(Text(|text: &str| vocab.push(text)))? {
             let id: u32 = map.next_value()?;
-            if let Err(error) = self.vocab.add(id, &text, Spelling::Model) {
+            if let Err(error) = token.and_then(|token| vocab.name(token, id)) {
                 *self.failure = Some(error);
                 return Err(A::Error::custom("bad vocabulary"));
             }
@@ -517,28 +522,26 @@ impl<'de> Visitor<'de> for VocabSeed<'_> {
     }
 }
 
-/// Copies a text into a buffer, so that none is allocated per token.
-struct Copy<'s>(&'s mut String);
+/// Hands a text on without allocating a copy of it.
+struct Text<F>(F);
 
-impl<'de> DeserializeSeed<'de> for Copy<'_> {
-    type Value = ();
+impl<'de, T, F: FnOnce(&str) -> T> DeserializeSeed<'de> for Text<F> {
+    type Value = T;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<T, D::Error> {
         deserializer.deserialize_str(self)
     }
 }
 
-impl Visitor<'_> for Copy<'_> {
-    type Value = ();
+impl<T, F: FnOnce(&str) -> T> Visitor<'_> for Text<F> {
+    type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a token")
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        self.0.clear();
-        self.0.push_str(text);
-        Ok(())
+    fn visit_str<E>(self, text: &str) -> Result<T, E> {
+        Ok(self.0(text))
     }
 }
 
@@ -565,20 +568,25 @@ impl<'de> Visitor<'de> for MergesSeed<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Merges, A::Error> {
         let mut reader = MergeReader::new(self.vocab);
-        let (mut left, mut right) = (String::new(), String::new());
-        while seq.next_element_seed(Pair(&mut left, &mut right))?.is_some() {
-            if let Err(error) = reader.add(&left, &right) {
+        while seq.next_element_seed(Pair(&mut reader))?.is_some() {
+            if let Err(error) = reader.end() {
                 *self.failure = Some(error);
                 return Err(A::Error::custom("bad merge"));
             }
         }
-        Ok(reader.merges)
+        match reader.finish() {
+            Ok(merges) => Ok(merges),
+            Err(error) => {
+                *self.failure = Some(error);
+                Err(A::Error::custom("bad merge"))
+            }
+        }
     }
 }
 
-struct Pair<'s>(&'s mut String, &'s mut String);
+struct Pair<'s, 'v>(&'s mut MergeReader<'v>);
 
-impl<'de> DeserializeSeed<'de> for Pair<'_> {
+impl<'de> DeserializeSeed<'de> for Pair<'_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -586,7 +594,7 @@ impl<'de> DeserializeSeed<'de> for Pair<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Pair<'_> {
+impl<'de> Visitor<'de> for Pair<'_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -597,13 +605,14 @@ impl<'de> Visitor<'de> for Pair<'_> {
         let pair = text.split_once(' ').filter(|(_, right)| !right.contains(' '));
         let wrong = || E::custom(format_args!("{text:?} is not two tokens with a space between"));
         let (left, right) = pair.ok_or_else(wrong)?;
-        Copy(self.0).visit_str(left)?;
-        Copy(self.1).visit_str(right)
+        self.0.left(left);
+        self.0.right(right);
+        Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        let left = seq.next_element_seed(Copy(self.0))?;
-        let right = seq.next_element_seed(Copy(self.1))?;
+        let left = seq.next_element_seed(Text(|text: &str| self.0.left(text)))?;
+        let right = seq.next_element_seed(Text(|text: &str| self.0.right(text)))?;
         let more = seq.next_element::<IgnoredAny>()?;
         match (left, right, more) {
             (Some(()), Some(()), None) => Ok(()),
@@ -612,39 +621,94 @@ impl<'de> Visitor<'de> for Pair<'_> {
     }
 }
 
-/// Turns pairs of texts into merges of ids.
+/// Turns pairs of texts into merges of ids: for each pair [`Self::left`], [`Self::right`],
+/// [`Self::end`]; then [`Self::finish`].
+///
+/// Pairs are looked up some at a time, in a loop of nothing else, so that the processor waits for
+/// several of these random reads at once.
 pub(super) struct MergeReader<'v> {
     vocab: &'v Vocab,
-    pub(super) merges: Merges,
+    merges: Merges,
     rank: u32,
-    pair: Vec<u8>,
+    /// The bytes of the pairs that wait.
+    bytes: Vec<u8>,
+    waiting: Vec<Waiting>,
+    ids: Vec<[Option<u32>; 3]>,
+    next: Waiting,
+}
+
+/// A pair that waits: where its bytes start, where the second text does, where they end.
+#[derive(Clone, Copy, Default)]
+struct Waiting {
+    start: usize,
+    middle: usize,
+    end: usize,
+    spelled: bool,
 }
 
 impl<'v> MergeReader<'v> {
+    const AT_ONCE: usize = 64;
+
     pub(super) fn new(vocab: &'v Vocab) -> Self {
-        Self { vocab, merges: Merges::default(), rank: 0, pair: Vec::new() }
+        Self {
+            vocab,
+            merges: Merges::with_capacity(vocab.len()),
+            rank: 0,
+            bytes: Vec::new(),
+            waiting: Vec::with_capacity(Self::AT_ONCE),
+            ids: Vec::with_capacity(Self::AT_ONCE),
+            next: Waiting::default(),
+        }
     }
 
-    /// Add the next merge of the list.
-    pub(super) fn add(&mut self, left: &str, right: &str) -> Result<(), TokenizerError> {
-        let Self { vocab, pair, .. } = self;
-        pair.clear();
-        let mut ids = None;
-        if vocab.spell(left, pair) {
-            let middle = pair.len();
-            if vocab.spell(right, pair) {
-                let left = vocab.find(&pair[..middle]);
-                let right = vocab.find(&pair[middle..]);
-                ids = left.zip(right).zip(vocab.find(pair));
+    /// Begin the next merge of the list.
+    pub(super) fn left(&mut self, text: &str) {
+        self.next.start = self.bytes.len();
+        self.next.spelled = self.vocab.spell(text, &mut self.bytes);
+        self.next.middle = self.bytes.len();
+    }
+
+    pub(super) fn right(&mut self, text: &str) {
+        self.next.spelled &= self.vocab.spell(text, &mut self.bytes);
+        self.next.end = self.bytes.len();
+    }
+
+    /// Add the merge.
+    pub(super) fn end(&mut self) -> Result<(), TokenizerError> {
+        self.waiting.push(self.next);
+        if self.waiting.len() == Self::AT_ONCE { self.look_up() } else { Ok(()) }
+    }
+
+    pub(super) fn finish(mut self) -> Result<Merges, TokenizerError> {
+        self.look_up()?;
+        Ok(self.merges)
+    }
+
+    fn look_up(&mut self) -> Result<(), TokenizerError> {
+        let Self { vocab, bytes, waiting, ids, .. } = self;
+        ids.clear();
+        ids.extend(waiting.iter().map(|pair| {
+            let find = |range: Range<usize>| vocab.find(&bytes[range]);
+            [find(pair.start..pair.middle), find(pair.middle..pair.end), find(pair.start..pair.end)]
+        }));
+        for (pair, ids) in waiting.iter().zip(ids) {
+            let [Some(left), Some(right), Some(merged)] = *ids else {
+                return Err(missing(self.rank, &bytes[pair.start..pair.end]));
+            };
+            if !pair.spelled {
+                return Err(missing(self.rank, &bytes[pair.start..pair.end]));
             }
+            self.merges.insert(left, right, self.rank, merged);
+            self.rank += 1;
         }
-        let Some(((left, right), merged)) = ids else {
-            let what = format!("merge {} of {left:?} and {right:?}", self.rank);
-            let expected = "both tokens and what they become in the vocabulary";
-            return Err(invalid(&what, expected, "one of them missing"));
-        };
-        self.merges.insert(left, right, self.rank, merged);
-        self.rank += 1;
+        waiting.clear();
+        bytes.clear();
         Ok(())
     }
+}
+
+fn missing(rank: u32, bytes: &[u8]) -> TokenizerError {
+    let what = format!("merge {rank}, of {:?}", String::from_utf8_lossy(bytes));
+    let expected = "both tokens and what they become in the vocabulary";
+    invalid(&what, expected, "one of them missing")
 }

@@ -18,6 +18,13 @@ pub(super) struct Vocab {
     hasher: DefaultHashBuilder,
 }
 
+/// A token that has no id yet.
+pub(super) struct Token {
+    span: (u32, u32),
+    /// Whether it can be found by its content.
+    indexed: bool,
+}
+
 /// How a token's text stands for bytes.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Spelling {
@@ -40,6 +47,12 @@ impl Vocab {
             index: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
         }
+    }
+
+    /// Make room for so many tokens, to be spared growing.
+    pub(super) fn reserve(&mut self, tokens: usize) {
+        let hasher = &self.hasher;
+        self.index.reserve(tokens, |_| hasher.hash_one(0));
     }
 
     /// Whether texts spell bytes by the byte alphabet.
@@ -79,53 +92,86 @@ impl Vocab {
             return true;
         }
         let before = out.len();
-        for c in text.chars() {
-            let Some(byte) = alphabet_byte(c) else {
+        out.resize(before + text.len(), 0);
+        let mut end = before;
+        let mut bytes = text.bytes();
+        while let Some(first) = bytes.next() {
+            // The alphabet ends below U+0800, so that its characters take two bytes at most.
+            let code = match first {
+                0x00..=0x7f => usize::from(first),
+                0xc0..=0xdf => {
+                    let second = bytes.next().unwrap_or_default();
+                    usize::from(first & 0x1f) << 6 | usize::from(second & 0x3f)
+                }
+                _ => usize::MAX,
+            };
+            let Some(Some(byte)) = ALPHABET.get(code) else {
                 out.truncate(before);
                 return false;
             };
-            out.push(byte);
+            out[end] = *byte;
+            end += 1;
         }
+        out.truncate(end);
         true
     }
 
     /// Add a token. An id that is taken keeps its first token. Tokens in the model's spelling can
     /// be found by content, literal ones cannot; where two have the same bytes, the first is found.
     pub(super) fn add(&mut self, id: u32, text: &str, spelling: Spelling) -> Result<(), TokenizerError> {
-        let place = id as usize;
-        if place >= self.limit {
-            return Err(TokenizerError::Invalid {
-                what: format!("id of token {text:?}"),
-                expected: format!("a number below {}", self.limit),
-                found: id.to_string(),
-            });
-        }
-        if self.bytes(id).is_some() {
-            return Ok(());
-        }
-        let start = self.arena.len();
-        let spelled = spelling == Spelling::Model && {
-            let mut arena = std::mem::take(&mut self.arena);
-            let spelled = self.spell(text, &mut arena);
-            self.arena = arena;
-            spelled
+        let token = match spelling {
+            Spelling::Model => self.push(text)?,
+            Spelling::Literal => self.push_literal(text)?,
         };
-        if !spelled {
-            self.arena.extend(text.as_bytes());
-        }
-        let len = self.arena.len() - start;
-        if self.arena.len() >= ABSENT as usize {
+        self.name(token, id)
+    }
+
+    /// Store a token in the model's spelling, to be given its id by [`Self::name`].
+    pub(super) fn push(&mut self, text: &str) -> Result<Token, TokenizerError> {
+        let start = self.arena.len();
+        let mut arena = std::mem::take(&mut self.arena);
+        let spelled = self.spell(text, &mut arena);
+        self.arena = arena;
+        if spelled { self.token(start, true) } else { self.push_literal(text) }
+    }
+
+    fn push_literal(&mut self, text: &str) -> Result<Token, TokenizerError> {
+        let start = self.arena.len();
+        self.arena.extend(text.as_bytes());
+        self.token(start, false)
+    }
+
+    fn token(&self, start: usize, indexed: bool) -> Result<Token, TokenizerError> {
+        let end = self.arena.len();
+        if end >= ABSENT as usize {
             return Err(TokenizerError::Invalid {
                 what: "vocabulary".to_owned(),
                 expected: "less than 4 GiB of text".to_owned(),
                 found: "more".to_owned(),
             });
         }
+        Ok(Token { span: (start as u32, (end - start) as u32), indexed })
+    }
+
+    /// Give the token that was stored last its id.
+    pub(super) fn name(&mut self, token: Token, id: u32) -> Result<(), TokenizerError> {
+        let place = id as usize;
+        if place >= self.limit {
+            return Err(TokenizerError::Invalid {
+                what: "id of a token".to_owned(),
+                expected: format!("a number below {}", self.limit),
+                found: id.to_string(),
+            });
+        }
+        if self.bytes(id).is_some() {
+            self.arena.truncate(token.span.0 as usize);
+            return Ok(());
+        }
         if place >= self.spans.len() {
             self.spans.resize(place + 1, (ABSENT, 0));
         }
-        self.spans[place] = (start as u32, len as u32);
-        if spelled {
+        self.spans[place] = token.span;
+        if token.indexed {
             self.index(id);
         }
         Ok(())
@@ -154,27 +200,32 @@ impl Vocab {
     }
 }
 
+/// The byte of every character of the byte alphabet, by code point.
+static ALPHABET: [Option<u8>; 0x144] = {
+    let mut table = [None; 0x144];
+    let mut byte = 0u8;
+    loop {
+        table[alphabet_code(byte)] = Some(byte);
+        if byte == u8::MAX {
+            break table;
+        }
+        byte += 1;
+    }
+};
+
 /// The character that stands for a byte in byte-level vocabularies: printable Latin-1 ones for
 /// themselves, the 68 others as U+0100 and up, in order (GPT-2's `bytes_to_unicode`).
 pub(super) fn alphabet_char(byte: u8) -> char {
-    let code = match byte {
-        0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff => u32::from(byte),
-        0x00..=0x20 => 0x100 + u32::from(byte),
-        0x7f..=0xa0 => 0x100 + 33 + u32::from(byte - 0x7f),
-        0xad => 0x100 + 67,
-    };
-    char::from_u32(code).unwrap_or_default()
+    char::from_u32(alphabet_code(byte) as u32).unwrap_or_default()
 }
 
-/// The byte that a character stands for in byte-level vocabularies.
-pub(super) fn alphabet_byte(c: char) -> Option<u8> {
-    Some(match c as u32 {
-        code @ (0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff) => code as u8,
-        code @ 0x100..=0x120 => (code - 0x100) as u8,
-        code @ 0x121..=0x142 => (code - 0x121 + 0x7f) as u8,
-        0x143 => 0xad,
-        _ => return None,
-    })
+const fn alphabet_code(byte: u8) -> usize {
+    match byte {
+        0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff => byte as usize,
+        0x00..=0x20 => 0x100 + byte as usize,
+        0x7f..=0xa0 => 0x100 + 33 + (byte - 0x7f) as usize,
+        0xad => 0x100 + 67,
+    }
 }
 
 /// The byte of a token like `<0x0A>`.
@@ -192,8 +243,11 @@ mod tests {
 
     #[test]
     fn alphabet_is_a_bijection() {
+        let vocab = Vocab::new(true, 0);
         for byte in 0..=255 {
-            assert_eq!(alphabet_byte(alphabet_char(byte)), Some(byte));
+            let mut bytes = Vec::new();
+            assert!(vocab.spell(&alphabet_char(byte).to_string(), &mut bytes));
+            assert_eq!(bytes, [byte]);
         }
         assert_eq!(alphabet_char(b' '), 'Ġ');
         assert_eq!(alphabet_char(b'\n'), 'Ċ');
