@@ -216,9 +216,12 @@ pub(crate) unsafe fn attend<S: Simd, const BF16: bool, const R: usize, const V: 
                     visit::<S, BF16, R, V>(task, &mut state, row, keys, &range);
                     row += R;
                 }
-                while row < rows {
+                while row + 2 <= rows {
+                    visit::<S, BF16, 2, V>(task, &mut state, row, keys, &range);
+                    row += 2;
+                }
+                if row < rows {
                     visit::<S, BF16, 1, V>(task, &mut state, row, keys, &range);
-                    row += 1;
                 }
             }
             token = end;

@@ -18,6 +18,8 @@ const ROUNDS: usize = 7;
 const ITERATIONS: u64 = 1 << 20;
 /// Independent chains in the peak loops: latency times width of the CPUs known.
 const CHAINS: usize = 12;
+/// What the chains multiply with, from memory as in the kernels.
+const ONES: [u32; CHAINS] = [0x0101_0101; CHAINS];
 
 impl Kernels {
     /// Memory bandwidth in bytes per second, all threads reading: the median of several walks over
@@ -89,23 +91,25 @@ pub(crate) unsafe fn read<S: Simd>(bytes: &[u8]) -> u32 {
     S::reduce_add(sum).to_bits()
 }
 
-/// `n` rounds of 12 dot products of 8 quads each; returns the operations done.
+/// `n` rounds of 12 dot products of a quad; returns the operations done.
 #[inline(always)]
 pub(crate) unsafe fn int8<S: Simd>(n: u64) -> u64 {
     let line = [3u8; 64];
-    let weights = S::load_line(std::hint::black_box(line.as_ptr()));
-    let quad: u32 = std::hint::black_box(0x0101_0101);
-    let n = n / 8;
+    let quads = std::hint::black_box(ONES);
+    let mut dots = [S::nstart(0); CHAINS];
     for _ in 0..n {
-        let mut dots = [S::nstart(0); CHAINS];
-        for _ in 0..8 {
-            for dot in &mut dots {
-                *dot = S::ndot(*dot, weights, quad);
-            }
+        // Loaded anew, lest the products be taken out of the loop.
+        let weights = S::load_line(std::hint::black_box(line.as_ptr()));
+        for (dot, quad) in dots.iter_mut().zip(quads) {
+            *dot = S::ndot(*dot, weights, quad);
         }
-        std::hint::black_box(&mut dots);
     }
-    n * 8 * CHAINS as u64 * 64 * 2
+    let mut sum = S::splat(0.0);
+    for dot in dots {
+        sum = S::add(sum, S::to_f32(S::nend(dot, 0)));
+    }
+    std::hint::black_box(S::reduce_add(sum));
+    n * CHAINS as u64 * 64 * 2
 }
 
 /// `n` rounds of 12 pair products; returns the operations done.
@@ -113,14 +117,14 @@ pub(crate) unsafe fn int8<S: Simd>(n: u64) -> u64 {
 pub(crate) unsafe fn bf16<S: Simd>(n: u64) -> u64 {
     let line = [0u8; 64];
     let weights = S::load_line(std::hint::black_box(line.as_ptr()));
-    let pair: u32 = std::hint::black_box(0x3f80_3f80);
+    let pairs = std::hint::black_box(ONES);
     let mut sums = [S::splat(0.0); CHAINS];
     for _ in 0..n {
-        for sum in &mut sums {
+        for (sum, pair) in sums.iter_mut().zip(pairs) {
             *sum = S::dot_bf16(*sum, weights, pair);
         }
     }
-    std::hint::black_box(&mut sums);
+    keep::<S>(sums);
     n * CHAINS as u64 * 32 * 2
 }
 
@@ -128,12 +132,23 @@ pub(crate) unsafe fn bf16<S: Simd>(n: u64) -> u64 {
 #[inline(always)]
 pub(crate) unsafe fn f32<S: Simd>(n: u64) -> u64 {
     let a = S::splat(std::hint::black_box(0.5));
+    let factors = std::hint::black_box(ONES);
     let mut sums = [S::splat(0.0); CHAINS];
     for _ in 0..n {
-        for sum in &mut sums {
-            *sum = S::fma(*sum, a, a);
+        for (sum, factor) in sums.iter_mut().zip(factors) {
+            *sum = S::fma(a, S::splat(f32::from_bits(factor)), *sum);
         }
     }
-    std::hint::black_box(&mut sums);
+    keep::<S>(sums);
     n * CHAINS as u64 * 16 * 2
+}
+
+/// Makes the chains' results used.
+#[inline(always)]
+unsafe fn keep<S: Simd>(sums: [S::F; CHAINS]) {
+    let mut all = S::splat(0.0);
+    for sum in sums {
+        all = S::add(all, sum);
+    }
+    std::hint::black_box(S::reduce_add(all));
 }

@@ -6,7 +6,11 @@
 //! `Q8`: 13 lines per block of 32 inputs: 8 quads of signed bytes, the scale (f32), -128 and -8
 //! times the sum of the quants, minus the sum of the upper 16 quants, and minus scale times sum
 //! (f32). What a token's words are does not depend on its neighbours.
-#![allow(unsafe_op_in_unsafe_fn, reason = "the contract is that of `PackJob`")]
+#![allow(
+    unsafe_op_in_unsafe_fn,
+    clippy::needless_range_loop,
+    reason = "the contract is that of `PackJob`; lines and tokens are indexed alike"
+)]
 
 use std::ops::Range;
 
@@ -97,62 +101,84 @@ fn words_per_token(kind: ActivationKind, cols: usize) -> usize {
     }
 }
 
-/// One token's values for a range of blocks, and where their words go.
+/// A range of blocks of the tokens of a chunk, and where the chunk's words go.
 ///
 /// # Safety
-/// `out` is the token's word in the first line of block 0, with `stride` words per line, and the
-/// lines of all blocks are writable.
+/// `out` is the first word of the chunk, and the lines of all its blocks are writable.
 pub(crate) struct PackJob<'a> {
     pub(crate) kind: ActivationKind,
-    pub(crate) values: &'a [f32],
+    pub(crate) x: Rows<'a>,
+    pub(crate) tokens: Range<usize>,
     pub(crate) blocks: Range<usize>,
     pub(crate) out: *mut u32,
-    pub(crate) stride: usize,
 }
 
-/// Packs a job. Plain loops that the compiler vectorizes for the instruction set of the caller.
+/// Packs a job. Plain loops that the compiler vectorizes for the instruction set of the caller; a
+/// macro, since a function passed along would be compiled without it.
 #[inline(always)]
 pub(crate) unsafe fn pack(job: &PackJob<'_>) {
-    for b in job.blocks.clone() {
-        let mut block = [0f32; 32];
-        let rest = job.values.get(b * 32..).unwrap_or(&[]);
-        match rest.first_chunk() {
-            Some(whole) => block = *whole,
-            None => block[..rest.len()].copy_from_slice(rest),
-        }
-        match job.kind {
-            ActivationKind::F32 => {
-                let out = job.out.add(b * 32 * job.stride);
-                for (k, v) in block.iter().enumerate() {
-                    *out.add(k * job.stride) = v.to_bits();
+    macro_rules! pack {
+        ($lines:expr, $words:ident) => {
+            for b in job.blocks.clone() {
+                let out = job.out.add(b * $lines * job.tokens.len());
+                if job.tokens.len() == 1 {
+                    let words = $words(&block(job.x.row(job.tokens.start), b));
+                    out.cast::<[u32; $lines]>().write(words);
+                    continue;
+                }
+                let mut tile = [[0; $lines]; CHUNK];
+                for (words, token) in tile.iter_mut().zip(job.tokens.clone()) {
+                    *words = $words(&block(job.x.row(token), b));
+                }
+                for l in 0..$lines {
+                    let out = out.add(l * job.tokens.len());
+                    for t in 0..job.tokens.len() {
+                        *out.add(t) = tile[t][l];
+                    }
                 }
             }
-            ActivationKind::Bf16 => {
-                let out = job.out.add(b * 16 * job.stride);
-                let words = bf16_pairs(&block);
-                for (k, w) in words.iter().enumerate() {
-                    *out.add(k * job.stride) = *w;
-                }
-            }
-            ActivationKind::Q8 => {
-                let out = job.out.add(b * LINES * job.stride);
-                let words = quantize(&block);
-                for (l, w) in words.iter().enumerate() {
-                    *out.add(l * job.stride) = *w;
-                }
-            }
-        }
+        };
     }
+    match job.kind {
+        ActivationKind::F32 => pack!(32, same),
+        ActivationKind::Bf16 => pack!(16, bf16_pairs),
+        ActivationKind::Q8 => pack!(LINES, quantize),
+    }
+}
+
+/// Block `b` of a token, zeros beyond its end.
+#[inline(always)]
+fn block(x: &[f32], b: usize) -> [f32; 32] {
+    let rest = x.get(b * 32..).unwrap_or(&[]);
+    rest.first_chunk().copied().unwrap_or_else(|| {
+        let mut block = [0f32; 32];
+        block[..rest.len()].copy_from_slice(rest);
+        block
+    })
+}
+
+#[inline(always)]
+fn same(block: &[f32; 32]) -> [u32; 32] {
+    let mut words = [0; 32];
+    for (w, v) in words.iter_mut().zip(block) {
+        *w = v.to_bits();
+    }
+    words
 }
 
 #[inline(always)]
 fn bf16_pairs(block: &[f32; 32]) -> [u32; 16] {
-    let half = block.map(|v| {
+    let mut half = [0u32; 32];
+    for (h, v) in half.iter_mut().zip(block) {
         let bits = v.to_bits();
         let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
-        if v.is_nan() { u32::from(bf16::NAN.to_bits()) } else { rounded }
-    });
-    std::array::from_fn(|j| half[2 * j] | half[2 * j + 1] << 16)
+        *h = if v.is_nan() { u32::from(bf16::NAN.to_bits()) } else { rounded };
+    }
+    let mut pairs = [0; 16];
+    for (p, h) in pairs.iter_mut().zip(half.chunks_exact(2)) {
+        *p = h[0] | h[1] << 16;
+    }
+    pairs
 }
 
 /// The 13 words of a block: `q = round(x * (1 / scale))`, ties to even, `scale = max |x| / 127`.
@@ -161,8 +187,10 @@ fn bf16_pairs(block: &[f32; 32]) -> [u32; 16] {
 /// too small for a reciprocal of its scale (below about 4e-37) is zero.
 #[inline(always)]
 fn quantize(block: &[f32; 32]) -> [u32; LINES] {
-    let magnitude = block.map(|v| v.to_bits() & 0x7fff_ffff);
-    let peak = magnitude.iter().fold(0, |m, &v| m.max(v));
+    let mut peak = 0;
+    for v in block {
+        peak = peak.max(v.to_bits() & 0x7fff_ffff);
+    }
     let mut scale = f32::from_bits(peak) / 127.0;
     let mut inverse = 1.0 / scale;
     if inverse.is_infinite() {
@@ -173,14 +201,23 @@ fn quantize(block: &[f32; 32]) -> [u32; LINES] {
     }
     // Adding 1.5 * 2^23 leaves the rounded value in the low bits.
     const ROUND: f32 = 12_582_912.0;
-    let q = block.map(|v| ((v * inverse + ROUND).to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32));
-    let sum = |part: &[i32]| part.iter().fold(0i32, |s, &v| s.wrapping_add(v));
-    let (lower, upper) = (sum(&q[..16]), sum(&q[16..]));
+    let mut q = [0i32; 32];
+    for (q, v) in q.iter_mut().zip(block) {
+        *q = ((v * inverse + ROUND).to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
+    }
+    let (mut lower, mut upper) = (0i32, 0i32);
+    for k in 0..16 {
+        lower = lower.wrapping_add(q[k]);
+        upper = upper.wrapping_add(q[k + 16]);
+    }
     let all = lower.wrapping_add(upper);
+    let mut bytes = [0u8; 32];
+    for (byte, q) in bytes.iter_mut().zip(&q) {
+        *byte = *q as u8;
+    }
     let mut words = [0; LINES];
-    for j in 0..8 {
-        let byte = |c: usize| (q[j * 4 + c] as u32 & 0xff) << (8 * c);
-        words[j] = byte(0) | byte(1) | byte(2) | byte(3);
+    for (word, b) in words.iter_mut().zip(bytes.chunks_exact(4)) {
+        *word = u32::from_le_bytes([b[0], b[1], b[2], b[3]]);
     }
     words[SCALE] = scale.to_bits();
     words[NEG_BIAS_128] = all.wrapping_mul(-128) as u32;
@@ -217,18 +254,16 @@ impl Kernels {
         let chunks = rows.div_ceil(CHUNK);
         let task = |i: usize| {
             let (tokens, part) = (chunk(rows, i / parts), i % parts);
-            for token in tokens.clone() {
-                let job = PackJob {
-                    kind,
-                    values: x.row(token),
-                    blocks: part * TASK_BLOCKS..blocks.min((part + 1) * TASK_BLOCKS),
-                    out: out.0.wrapping_add(tokens.start * per_token + token - tokens.start),
-                    stride: tokens.len(),
-                };
-                // SAFETY: the chunk's words were reserved, each task has its own blocks of a chunk,
-                // and the table is that of a set this CPU has.
-                unsafe { (self.table().pack)(&job) };
-            }
+            let job = PackJob {
+                kind,
+                x,
+                blocks: part * TASK_BLOCKS..blocks.min((part + 1) * TASK_BLOCKS),
+                out: out.0.wrapping_add(tokens.start * per_token),
+                tokens,
+            };
+            // SAFETY: the chunk's words were reserved, each task has its own blocks of a chunk, and
+            // the table is that of a set this CPU has.
+            unsafe { (self.table().pack)(&job) };
         };
         if rows * cols <= SERIAL_VALUES {
             (0..chunks * parts).for_each(task);

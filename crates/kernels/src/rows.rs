@@ -181,12 +181,33 @@ impl Kernels {
     pub fn top_k(&self, x: &[f32], k: usize) -> Vec<usize> {
         let key = |&i: &usize| if x[i].is_nan() { f32::NEG_INFINITY } else { x[i] };
         let order = |a: &usize, b: &usize| key(b).total_cmp(&key(a)).then(a.cmp(b));
-        let mut ids: Vec<usize> = (0..x.len()).collect();
+        let mut ids = self.top_k_candidates(x, k);
         if k < ids.len() && k > 0 {
             ids.select_nth_unstable_by(k - 1, order);
         }
         ids.truncate(k);
         ids.sort_unstable_by(order);
+        ids
+    }
+
+    /// Indices among which the `k` largest values are: of the values that reach the `k`-th largest
+    /// maximum of short runs, if there are enough runs.
+    fn top_k_candidates(&self, x: &[f32], k: usize) -> Vec<usize> {
+        const RUN: usize = 64;
+        // SAFETY: the set is one that this CPU has.
+        let tops: Vec<f32> = x.chunks(RUN).map(|c| unsafe { (self.table().max)(c) }).collect();
+        if k == 0 || k >= tops.len() {
+            return (0..x.len()).collect();
+        }
+        let floor = *tops.clone().select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a)).1;
+        if floor == f32::NEG_INFINITY {
+            return (0..x.len()).collect();
+        }
+        let mut ids = Vec::with_capacity(2 * k);
+        for (run, _) in tops.iter().enumerate().filter(|(_, top)| **top >= floor) {
+            let start = run * RUN;
+            ids.extend((start..x.len().min(start + RUN)).filter(|&i| x[i] >= floor));
+        }
         ids
     }
 }

@@ -273,6 +273,14 @@ pub(crate) unsafe fn k5<S: Simd, const T: usize>(a: Tile) {
     finish::<S, T>(a.out, sums);
 }
 
+/// -32 times the sum of the lower or upper 16 activations of a block.
+#[inline(always)]
+unsafe fn k6_bias(x: *const u32, c: usize, half: usize) -> i32 {
+    let upper = (*x.add(NEG_UPPER_SUM * c) as i32) << 5;
+    let both = (*x.add(NEG_BIAS_8 * c) as i32) << 2;
+    if half == 0 { both.wrapping_sub(upper) } else { upper }
+}
+
 #[inline(always)]
 pub(crate) unsafe fn k6<S: Simd, const T: usize>(a: Tile) {
     let mut sums = [S::splat(0.0); T];
@@ -285,14 +293,9 @@ pub(crate) unsafe fn k6<S: Simd, const T: usize>(a: Tile) {
                 let block = w.add(b * 6 * LINE);
                 ahead::<S, T>(block.add((4 + half) * LINE));
                 let fields = S::load_line(block.add((4 + half) * LINE));
-                let mut bias = [0; T];
                 let mut dots = [S::wstart(0); T];
                 for t in 0..T {
-                    // -32 times the sum of this half's 16 activations.
-                    let upper = (*x.add(NEG_UPPER_SUM * c + t) as i32) << 5;
-                    let both = (*x.add(NEG_BIAS_8 * c + t) as i32) << 2;
-                    bias[t] = if half == 0 { both - upper } else { upper };
-                    dots[t] = S::wstart(bias[t]);
+                    dots[t] = S::wstart(k6_bias(x.add(t), c, half));
                 }
                 for j in 0..2 {
                     let line = block.add((2 * half + j) * LINE);
@@ -311,7 +314,7 @@ pub(crate) unsafe fn k6<S: Simd, const T: usize>(a: Tile) {
                 let scale = trailer.add((b * 2 + half) * PANEL_ROWS).cast();
                 let scale = S::mul(d, S::load_i8(scale));
                 for t in 0..T {
-                    let dot = S::wend(dots[t], bias[t]);
+                    let dot = S::wend(dots[t], k6_bias(x.add(t), c, half));
                     sums[t] = accumulate::<S>(sums[t], dot, scale, x.add(SCALE * c + t));
                 }
             }

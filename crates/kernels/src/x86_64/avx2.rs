@@ -26,6 +26,9 @@ macro_rules! both {
     };
 }
 
+/// The upper bfloat16 of a pair.
+const HIGH: i32 = 0xffff_0000_u32 as i32;
+
 type F = [__m256; 2];
 type I = [__m256i; 2];
 
@@ -216,13 +219,13 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     unsafe fn dot_bf16(acc: F, weights: I, pair: u32) -> F {
-        let (a0, a1) = (f32::from_bits(pair << 16), f32::from_bits(pair & 0xffff_0000));
+        let (pair, high) = (_mm256_set1_epi32(pair as i32), _mm256_set1_epi32(HIGH));
+        let a0 = _mm256_castsi256_ps(_mm256_slli_epi32::<16>(pair));
+        let a1 = _mm256_castsi256_ps(_mm256_and_si256(pair, high));
         both!(H => {
             let w0 = _mm256_castsi256_ps(_mm256_slli_epi32::<16>(weights[H]));
-            let high = _mm256_set1_epi32(0xffff_0000_u32 as i32);
             let w1 = _mm256_castsi256_ps(_mm256_and_si256(weights[H], high));
-            let acc = _mm256_fmadd_ps(w0, _mm256_set1_ps(a0), acc[H]);
-            _mm256_fmadd_ps(w1, _mm256_set1_ps(a1), acc)
+            _mm256_fmadd_ps(w1, a1, _mm256_fmadd_ps(w0, a0, acc[H]))
         })
     }
 

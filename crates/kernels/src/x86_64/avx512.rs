@@ -9,6 +9,9 @@ use crate::simd::Simd;
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512<const VNNI: bool, const BF16: bool>;
 
+/// The upper bfloat16 of a pair.
+const HIGH: i32 = 0xffff_0000_u32 as i32;
+
 type F = __m512;
 type I = __m512i;
 
@@ -203,11 +206,12 @@ impl<const VNNI: bool, const BF16: bool> Simd for Avx512<VNNI, BF16> {
             let (weights, pair): (__m512bh, __m512bh) = std::mem::transmute((weights, pair));
             _mm512_dpbf16_ps(acc, weights, pair)
         } else {
-            let (a0, a1) = (f32::from_bits(pair << 16), f32::from_bits(pair & 0xffff_0000));
+            let (pair, high) = (_mm512_set1_epi32(pair as i32), _mm512_set1_epi32(HIGH));
+            let a0 = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(pair));
+            let a1 = _mm512_castsi512_ps(_mm512_and_si512(pair, high));
             let w0 = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(weights));
-            let high = _mm512_set1_epi32(0xffff_0000_u32 as i32);
             let w1 = _mm512_castsi512_ps(_mm512_and_si512(weights, high));
-            _mm512_fmadd_ps(w1, _mm512_set1_ps(a1), _mm512_fmadd_ps(w0, _mm512_set1_ps(a0), acc))
+            _mm512_fmadd_ps(w1, a1, _mm512_fmadd_ps(w0, a0, acc))
         }
     }
 
