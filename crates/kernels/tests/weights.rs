@@ -149,3 +149,30 @@ fn what_does_not_fit_is_refused() {
     builder.put(&pool, 0, &tensor).unwrap();
     assert!(builder.finish().is_err());
 }
+
+/// Oracle: the `gguf` package's `dequantize` (see `fixtures/dequantize.py`), to the bit.
+#[test]
+fn dequantization_equals_the_gguf_package() {
+    const COUNT: usize = 12;
+    let mut rest = &include_bytes!("fixtures/dequantize.bin")[..];
+    for raw in &RAW_TYPES[3..] {
+        let (bytes, after) = rest.split_at(COUNT * raw.block_bytes());
+        let (values, after) = after.split_at(COUNT * raw.block_values() * 4);
+        rest = after;
+        let cols = raw.block_values();
+        let tensor = RawTensor::new(*raw, COUNT, cols, bytes).unwrap();
+        let pool = Pool::new(1).unwrap();
+        let w = Matrix::from_tensor(&pool, raw.native_format(), &tensor).unwrap();
+        for (row, want) in values.chunks_exact(cols * 4).enumerate() {
+            let (mut got, mut panel) = (vec![0.0; cols], vec![0.0; cols]);
+            tensor.dequantize_row(row, &mut got);
+            w.read_row(row, &mut panel);
+            for (k, want) in want.chunks_exact(4).enumerate() {
+                let want = f32::from_le_bytes([want[0], want[1], want[2], want[3]]);
+                let same = |got: f32| got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan();
+                assert!(same(got[k]) && same(panel[k]), "{raw:?} {row} {k}: {} {want}", got[k]);
+            }
+        }
+    }
+    assert!(rest.is_empty());
+}
