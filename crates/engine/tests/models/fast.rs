@@ -6,24 +6,34 @@ use chela_engine::model::{KvStore, Model, Plan, Quantization, Weights};
 use chela_engine::scheduler::{Batch, BatchItem, Rows, SequenceCache, SequenceId};
 use chela_kernels::{Isa, Kernels, KvType, Pool};
 
-use crate::fixture::{CASES, Expected, folder, spec};
+use chela_engine::spec::ModelSpec;
+
+use crate::fixture::{CASES, Expected, folder};
 
 const STEP: usize = 96;
 
-struct Runner {
+pub struct Runner {
     model: Model,
     cache: KvStore,
 }
 
 impl Runner {
     fn new(case: &str, isa: Isa, threads: usize, quantization: Option<Quantization>) -> Self {
-        let source = Source::open(&folder(case)).unwrap();
-        let spec = spec(&source);
+        Self::open(&Source::open(&folder(case)).unwrap(), isa, threads, quantization)
+    }
+
+    pub fn open(source: &Source, isa: Isa, threads: usize, quantization: Option<Quantization>) -> Self {
+        let spec = ModelSpec::from_source(source).unwrap();
         let plan = Plan::compile(&spec).unwrap();
         let pool = Pool::new(threads).unwrap();
-        let weights = Weights::load(&spec, &plan, &source, quantization, &pool, &mut |_| {}).unwrap();
+        let weights = Weights::load(&spec, &plan, source, quantization, &pool, &mut |_| {}).unwrap();
         let cache = KvStore::new(&plan, KvType::F16, 24).unwrap();
         Self { model: Model::new(spec, plan, weights, Kernels::for_isa(isa).unwrap(), pool, STEP), cache }
+    }
+
+    /// Logits of every token of a prompt.
+    pub fn prompt(&mut self, tokens: &[u32]) -> Vec<Vec<f32>> {
+        self.step(vec![item(tokens, 0, tokens.len(), 0)]).remove(0)
     }
 
     /// Logits of every token of every item.
@@ -65,7 +75,7 @@ fn bound(case: &str, quantization: Option<Quantization>) -> f32 {
     }
 }
 
-fn rms_difference(got: &[Vec<f32>], expected: &[Vec<f32>]) -> f32 {
+pub fn rms_difference(got: &[Vec<f32>], expected: &[Vec<f32>]) -> f32 {
     let square = |values: &mut dyn Iterator<Item = f32>| values.map(|v| v * v).sum::<f32>();
     let mut differences = got.iter().flatten().zip(expected.iter().flatten()).map(|(a, b)| a - b);
     (square(&mut differences) / square(&mut expected.iter().flatten().copied())).sqrt()
@@ -78,8 +88,7 @@ fn logits_agree_with_transformers_on_every_instruction_set() {
         for isa in Isa::available() {
             for quantization in [None, Some(Quantization::Int8), Some(Quantization::Int4)] {
                 let mut runner = Runner::new(case, isa, 2, quantization);
-                let prompt = &expected.prompt;
-                let logits = runner.step(vec![item(prompt, 0, prompt.len(), 0)]).remove(0);
+                let logits = runner.prompt(&expected.prompt);
                 let sampled: Vec<_> = logits.into_iter().step_by(expected.stride).collect();
                 let d = rms_difference(&sampled, &expected.rows("logits"));
                 assert!(d <= bound(case, quantization), "{case} on {isa} with {quantization:?}: {d}");
@@ -96,8 +105,7 @@ fn logits_have_the_same_bits_alone_chunked_and_in_a_batch() {
         let b: Vec<u32> = a.iter().rev().copied().collect();
         for isa in Isa::available() {
             for quantization in [None, Some(Quantization::Int4)] {
-                let whole =
-                    Runner::new(case, isa, 1, quantization).step(vec![item(a, 0, a.len(), 0)]).remove(0);
+                let whole = Runner::new(case, isa, 1, quantization).prompt(a);
 
                 // Odd chunks beside another sequence, and then one token after the other.
                 let mut runner = Runner::new(case, isa, 2, quantization);

@@ -2,9 +2,6 @@
 
 use std::path::PathBuf;
 
-use chela_engine::formats::Source;
-use chela_engine::spec::ModelSpec;
-
 /// All cases, one folder each.
 pub const CASES: [&str; 7] =
     ["qwen3", "qwen3-window-bias", "llama3", "llama-bias", "mistral", "ministral", "ministral3"];
@@ -44,10 +41,6 @@ impl Expected {
         let tensor = self.values.tensor(name).unwrap();
         tensor.to_f32().unwrap().chunks(tensor.row_len()).map(<[f32]>::to_vec).collect()
     }
-}
-
-pub fn spec(source: &Source) -> ModelSpec {
-    ModelSpec::from_source(source).unwrap()
 }
 
 /// The largest difference, relative to the largest value.

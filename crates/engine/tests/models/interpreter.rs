@@ -1,9 +1,9 @@
 use chela_engine::formats::{FormatError, Source};
 use chela_engine::interpreter::Interpreter;
-use chela_engine::spec::SpecError;
+use chela_engine::spec::{ModelSpec, SpecError};
 use chela_kernels::Kernels;
 
-use crate::fixture::{CASES, Expected, difference, folder, spec};
+use crate::fixture::{CASES, Expected, difference, folder};
 
 #[derive(Debug)]
 enum Error {
@@ -18,7 +18,7 @@ impl From<SpecError> for Error {
 }
 
 pub fn interpreter(source: &Source) -> Interpreter {
-    let spec = spec(source);
+    let spec = ModelSpec::from_source(source).unwrap();
     let names = spec.names.clone();
     Interpreter::new(spec, |role| {
         source.need_tensor(&names.name(role)).and_then(|t| t.to_f32()).map_err(Error::Format)

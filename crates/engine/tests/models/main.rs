@@ -4,4 +4,5 @@
 
 mod fast;
 mod fixture;
+mod gguf;
 mod interpreter;
