@@ -13,6 +13,7 @@ use chela_agent::tool::ToolResult;
 use chela_agent::transcript::Message;
 use chela_protocol::*;
 use common::*;
+use proptest::prelude::*;
 use serde_json::json;
 
 #[tokio::test]
@@ -576,6 +577,79 @@ async fn an_overflow_named_by_the_server_is_compacted_and_sent_again() {
             .start();
     let outcome = agent.turn("a").await;
     assert!(matches!(outcome, Outcome::Failed { kind: FailureKind::ContextOverflow, .. }), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_call_that_cannot_be_read_is_told_and_tried_again_but_not_for_ever() {
+    let broken = || {
+        let malformed = ModelEvent::Malformed { raw: "<tool_call>{".into(), why: "no closing brace".into() };
+        done(Finish::Stop, vec![malformed])
+    };
+    let setup = Setup::new(vec![broken(), text("ok")]);
+    let model = setup.model.clone();
+    let mut agent = setup.start();
+    assert_eq!(agent.turn("go").await, Outcome::Done);
+    let messages = &model.requests()[1].messages;
+    assert!(matches!(&messages[2], Message::Assistant { text, .. } if text == "<tool_call>{"));
+    assert!(matches!(&messages[3], Message::User { text, .. } if text.contains("no closing brace")));
+    let mut agent = Setup::with(ScriptedModel::replying(move |_| Some(broken()))).start();
+    let outcome = agent.turn("go").await;
+    assert!(matches!(outcome, Outcome::Failed { kind: FailureKind::Loop, .. }), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_corrected_call_is_told_how_it_was_taken() {
+    let near = ModelEvent::Call { id: "1".into(), name: "Look".into(), arguments: r#"{"x": 5}"#.into() };
+    let mut agent = Setup::new(vec![calls(vec![near]), text("ok")]).start();
+    assert_eq!(agent.turn("go").await, Outcome::Done);
+    let (content, note, _) = agent.results().remove(0);
+    assert_eq!(content, "saw 5");
+    assert!(note.starts_with("[Your call was corrected: took \"Look\" as \"look\""), "{note}");
+}
+
+/// What a random model says in one reply.
+fn any_script() -> impl Strategy<Value = Script> {
+    let looks = prop::collection::vec("[a-c]", 1..3);
+    let broken = |kind, message: &'static str| Script::Fail(vec![], error(kind, message));
+    prop_oneof![
+        3 => "[a-z]{1,5}".prop_map(|said| text(&said)),
+        4 => looks.prop_map(|looks| calls(looks.iter().map(|x| call("look", json!({ "x": x }))).collect())),
+        1 => Just(done(Finish::Stop, vec![])),
+        1 => Just(done(Finish::Length, vec![ModelEvent::Text("cut".into())])),
+        1 => Just(done(Finish::Stop, vec![ModelEvent::Reasoning("hm".into())])),
+        1 => Just(done(Finish::Stop, vec![ModelEvent::Malformed { raw: "<".into(), why: "w".into() }])),
+        1 => Just(calls(vec![call("nothing", json!({}))])),
+        1 => Just(broken(FailureKind::Unavailable, "gone")),
+        1 => Just(Script::Fail(
+            vec![ModelEvent::Text("par".into())],
+            error(FailureKind::Protocol, "broken off")
+        )),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Whatever the model does, over turns and over processes, a request begins with the one
+    /// before it, and nothing is left open in the transcript.
+    #[test]
+    fn any_session_keeps_its_prefix(scripts in prop::collection::vec(any_script(), 1..14)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let model = ScriptedModel::new(scripts);
+            let mut records = Vec::new();
+            for turn in 0..5 {
+                let mut setup = Setup::with(model.clone());
+                setup.records = records;
+                let mut agent = setup.start();
+                agent.turn(&format!("message {turn}")).await;
+                agent.turn(&format!("message {turn} again")).await;
+                records = agent.journal.records();
+                assert!(chela_agent::transcript::repair(&records, "x").is_empty());
+            }
+            assert_prefixes(&model.requests());
+        });
+    }
 }
 
 /// Each request begins with the one before, and tools never change.

@@ -130,7 +130,11 @@ fn read(files: &Files, ctx: &ToolCtx, args: &Args) -> Result<ToolResult, String>
         let more = if end < lines.len() { format!("; for more, offset={}", end + 1) } else { String::new() };
         page.text.push_str(&format!("[lines {of}{more}]"));
     }
-    Ok(ToolResult::ok(page.text.trim_end_matches('\n').to_owned() + &note).private())
+    let shown = page.text.trim_end_matches('\n');
+    if shown.trim().is_empty() {
+        return Ok(ToolResult::ok(format!("({} lines without text{note})", page.lines)).private());
+    }
+    Ok(ToolResult::ok(shown.to_owned() + &note).private())
 }
 
 /// Lines up to a number of bytes.
