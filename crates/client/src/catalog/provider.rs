@@ -144,7 +144,8 @@ impl Provider {
     /// No address is known, or it cannot be used.
     pub fn base_url(&self, settings: &Settings) -> Result<Url, ProviderError> {
         if self.in_process.is_some() {
-            return self.parse("http://localhost/v1", "its address in this process");
+            // A name of its own, so that what is learned of it is kept apart.
+            return self.parse(&format!("http://{}.localhost/v1", self.id), "its address in this process");
         }
         let declared = self.declared(settings).and_then(|declared| declared.base_url.as_ref());
         if let Some(base) = declared {

@@ -190,10 +190,7 @@ impl Attempt<'_> {
                 }
             };
             let ended = match next {
-                Some(Ok(bytes)) => {
-                    live.byte();
-                    decoder.push(&bytes).err().map(|error| error.to_string())
-                }
+                Some(Ok(bytes)) => decoder.push(&bytes).err().map(|error| error.to_string()),
                 Some(Err(error)) => Some(error.to_string()),
                 None => {
                     // A last event without its blank line counts.
@@ -216,6 +213,8 @@ impl Attempt<'_> {
                     Step::Error(error) => return Ok(Ended::Refused(in_stream(error))),
                 }
             }
+            // Only now: a reader that takes its time is not the server's silence.
+            live.byte();
             if self.emit.started() {
                 live.answering();
             }

@@ -110,6 +110,7 @@ impl Shared {
     }
 
     async fn drive(&self, turn: &Turn, emit: &Emitter) {
+        tracing::debug!(session = turn.session, model = %turn.model.reference, "asking");
         let mut asked = &turn.model;
         let mut fallbacks = turn.fallbacks.iter();
         loop {
@@ -381,5 +382,28 @@ fn blamed(turn: &Turn, facts: &Facts, error: &WireError) -> Option<Field> {
         .into_iter()
         .filter(|field| !facts.without.contains(field))
         .filter(|field| *field != Field::Strict || !turn.tools.is_empty())
-        .find(|field| field.blamed_by().iter().any(|word| text.contains(word)))
+        .find(|field| field.blamed_by().iter().any(|name| mentions(&text, name)))
+}
+
+/// Whether a text names something as a word of its own: `restricted` does not name `strict`.
+fn mentions(text: &str, name: &str) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(name).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + name.len()..].chars().next();
+        !before.is_some_and(is_part) && !after.is_some_and(is_part)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mentions;
+
+    #[test]
+    fn a_field_is_blamed_by_its_whole_name() {
+        assert!(mentions("unknown field `strict`", "strict"));
+        assert!(mentions("strict: not permitted", "strict"));
+        assert!(!mentions("access is restricted", "strict"));
+        assert!(!mentions("max_completion_tokens_limit", "max_completion_tokens"));
+    }
 }

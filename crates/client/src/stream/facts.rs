@@ -74,7 +74,9 @@ impl Field {
     pub fn blamed_by(self) -> &'static [&'static str] {
         match self {
             Field::StreamOptions => &["stream_options", "stream options", "include_usage"],
-            Field::Strict => &["strict", "additionalproperties", "structural tag", "structural_tag"],
+            Field::Strict => {
+                &["strict", "additionalproperties", "structural tag", "structural_tag", "grammar"]
+            }
             Field::MaxTokens => &["max_completion_tokens"],
             Field::ChatTemplateKwargs => &["chat_template_kwargs", "enable_thinking"],
             Field::ReasoningEffort => &["reasoning_effort", "reasoning effort"],
