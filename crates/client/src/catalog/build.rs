@@ -1,11 +1,11 @@
 //! From what is declared and what the server said to models.
 
+use chela_chat::family::{self, Family, ReasoningBack};
 use chela_config as config;
 use chela_config::{Effort, MaxTokensField, ThinkingFormat};
 use serde_json::{Map, Value};
 
 use super::discovery::{Discovered, Found};
-use super::families::family;
 use super::limits::{self, Known};
 use super::model::{Caps, Compat, Cost, Endpoint, Input, Model, ModelRef, Source, Sourced, ThinkingControl};
 use super::provider::{Provider, Settings, key_in_clear};
@@ -55,8 +55,7 @@ fn build(
     found: Option<&Found>,
 ) -> Model {
     let reference = ModelRef::new(&endpoint.id, id);
-    let root = found.and_then(|found| found.root.clone());
-    let family = family(id, root.as_deref());
+    let family = family_of(id, found);
     let narrow = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
     let (limits, mut warnings) = limits::resolve(
         &reference,
@@ -65,7 +64,7 @@ fn build(
             config_answer: declared.and_then(|model| model.max_tokens).map(narrow),
             found,
             row: Some(endpoint.row),
-            table_window: family.map(|family| family.window),
+            table_window: family.map(|family| family.window.assume),
         },
     );
     warnings.extend(key_in_clear(endpoint));
@@ -76,13 +75,13 @@ fn build(
             (Some(config), _) => Sourced::new(config, Source::Config),
             (None, Some(server)) => Sourced::new(server, Source::Runtime),
             (None, None) => match family {
-                Some(family) => Sourced::new(family.thinks(), Source::Table),
+                Some(family) => Sourced::new(family.reasoning.is_some(), Source::Table),
                 None => Sourced::new(false, Source::Assumed),
             },
         },
         input: input(declared, found),
     };
-    let thinking = thinking(declared, &caps.reasoning, family.and_then(|family| family.thinking), endpoint);
+    let thinking = thinking(declared, &caps.reasoning, family, endpoint);
     let name =
         declared.and_then(|model| model.name.as_ref()).and_then(|name| name.resolve(&settings.env).ok());
     Model {
@@ -90,15 +89,23 @@ fn build(
         name: name.unwrap_or_else(|| id.to_owned()),
         provider: endpoint.clone(),
         cost: declared.and_then(|model| model.cost.as_ref()).map(cost).unwrap_or_default(),
-        compat: declared.map(|model| compat(&model.compat)).unwrap_or_default(),
+        compat: compat(declared.map(|model| &model.compat), family),
         reference,
         limits,
         caps,
         thinking,
-        resend_reasoning: family.is_some_and(|family| family.resend),
+        resend_reasoning: family.is_some_and(|family| family.reasoning_back != ReasoningBack::Never),
         warnings,
-        root,
+        family,
     }
+}
+
+/// The family: by the id, by what discovery saw of the template, or by the name of the weights.
+fn family_of(id: &str, found: Option<&Found>) -> Option<&'static Family> {
+    let seen = found.and_then(|found| found.family.as_deref());
+    family::of_model(id)
+        .or_else(|| family::all().iter().find(|family| Some(family.id.as_str()) == seen))
+        .or_else(|| family::of_model(found?.root.as_deref()?))
 }
 
 fn tools(declared: Option<&config::Model>, found: Option<&Found>) -> Sourced<bool> {
@@ -138,30 +145,40 @@ fn cost(cost: &config::Cost) -> Cost {
 fn thinking(
     declared: Option<&config::Model>,
     reasoning: &Sourced<bool>,
-    family: Option<ThinkingControl>,
+    family: Option<&Family>,
     endpoint: &Endpoint,
 ) -> ThinkingControl {
     match declared.and_then(|model| model.compat.thinking_format.as_ref()) {
         Some(ThinkingFormat::Openai) => return ThinkingControl::ReasoningEffort,
         Some(ThinkingFormat::Qwen) => return ThinkingControl::EnableThinkingField,
-        Some(ThinkingFormat::QwenChatTemplate) => return ThinkingControl::EnableThinking,
+        Some(ThinkingFormat::QwenChatTemplate) => return enable_thinking(),
         Some(ThinkingFormat::Other) => return ThinkingControl::None,
         None => {}
     }
     if !reasoning.value && reasoning.from != Source::Assumed {
         return ThinkingControl::None;
     }
-    let renders_templates = matches!(endpoint.row.id.as_str(), "vllm" | "sglang" | "llamacpp");
-    match family {
-        Some(control) if renders_templates => control,
-        // A template ignores a variable that it does not know.
-        None if renders_templates => ThinkingControl::EnableThinking,
-        _ if reasoning.value => ThinkingControl::ReasoningEffort,
-        _ => ThinkingControl::None,
+    if !endpoint.row.templates {
+        return if reasoning.value { ThinkingControl::ReasoningEffort } else { ThinkingControl::None };
+    }
+    // A template ignores a variable that it does not know.
+    let Some(family) = family else { return enable_thinking() };
+    match &family.thinking {
+        Some(switch) if !switch.effort.is_empty() => ThinkingControl::ReasoningEffort,
+        Some(switch) => switch.kwarg.clone().map_or(ThinkingControl::None, ThinkingControl::Template),
+        None => ThinkingControl::None,
     }
 }
 
-fn compat(compat: &config::Compat) -> Compat {
+fn enable_thinking() -> ThinkingControl {
+    ThinkingControl::Template("enable_thinking".to_owned())
+}
+
+fn compat(declared: Option<&config::Compat>, family: Option<&Family>) -> Compat {
+    let levels = family.and_then(|family| family.thinking.as_ref()).map(|thinking| thinking.effort.clone());
+    let Some(compat) = declared else {
+        return Compat { efforts: levels.unwrap_or_default(), ..Compat::default() };
+    };
     let mut without = std::collections::BTreeSet::new();
     if compat.supports_strict_mode == Some(false) {
         without.insert(Field::Strict);
@@ -181,10 +198,11 @@ fn compat(compat: &config::Compat) -> Compat {
         Effort::Xhigh => Some("xhigh"),
         Effort::Other => None,
     });
+    let efforts: Vec<String> = efforts.map(str::to_owned).collect();
     Compat {
         string_content: compat.requires_string_content == Some(true),
         without,
-        efforts: efforts.map(str::to_owned).collect(),
+        efforts: if efforts.is_empty() { levels.unwrap_or_default() } else { efforts },
     }
 }
 

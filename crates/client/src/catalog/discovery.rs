@@ -52,6 +52,8 @@ pub struct Found {
     pub embeddings: bool,
     /// Name of the weights where the id is an alias: the path or repository of the file.
     pub root: Option<String>,
+    /// Id of the family that the server's chat template shows.
+    pub family: Option<String>,
 }
 
 /// Why a server's models are not known.

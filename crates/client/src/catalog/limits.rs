@@ -1,5 +1,6 @@
 //! What fits a model, and how that is known.
 
+use chela_chat::family::{self, Hints};
 use chela_openai::models::ModelCard;
 use futures_util::StreamExt;
 use futures_util::stream;
@@ -11,8 +12,6 @@ use super::providers::{LimitsProbe, Row};
 
 /// Window where nothing is known at all.
 pub const SAFE_WINDOW: u32 = 8192;
-/// Most that is believed from the table: servers rarely run with a model's whole window.
-const TABLE_CAP: u32 = 32_768;
 /// Answer where nothing is known, if the window has room for it twice.
 const SAFE_ANSWER: u32 = 8192;
 /// Questions to one server at a time.
@@ -56,6 +55,7 @@ pub fn from_card(card: &ModelCard, all: &[ModelCard]) -> Found {
         reasoning: None,
         embeddings: matches!(card.kind.as_deref(), Some("embeddings" | "embedding")),
         root: card.root.clone().filter(|root| *root != card.id),
+        family: None,
     }
 }
 
@@ -82,8 +82,11 @@ async fn llamacpp(endpoint: &Endpoint, models: &mut [Found]) {
     let Some(props) = get(endpoint, "/props").await else { return };
     let slot = props.pointer("/default_generation_settings/n_ctx").and_then(Value::as_u64).and_then(narrow);
     let sees = props.pointer("/modalities/vision").and_then(Value::as_bool);
+    let template = props.get("chat_template").and_then(Value::as_str);
     for model in models {
         model.window = slot.or(model.window);
+        let family = family::find(Hints { model: Some(&model.id), architecture: None, template });
+        model.family = family.map(|family| family.id.clone());
         if sees == Some(true) {
             model.input = Some(vec![Input::Text, Input::Image]);
         }
@@ -212,7 +215,7 @@ pub fn resolve(reference: &ModelRef, known: Known<'_>) -> (Limits, Vec<String>) 
             server
         }
         (None, None) => match known.table_window {
-            Some(table) => Sourced::new(table.min(TABLE_CAP), Source::Table),
+            Some(table) => Sourced::new(table, Source::Table),
             None => {
                 warnings.push(format!(
                     "{reference}: nobody says how long its window is; assuming {SAFE_WINDOW} tokens \
@@ -289,7 +292,7 @@ mod tests {
         );
         assert_eq!(window(Known { found: Some(&live), ..none }), (32768, Source::Runtime, 0));
         assert_eq!(window(Known { found: Some(&card), ..none }), (40960, Source::ModelCard, 0));
-        assert_eq!(window(Known { table_window: Some(131_072), ..none }), (32768, Source::Table, 0));
+        assert_eq!(window(Known { table_window: Some(32768), ..none }), (32768, Source::Table, 0));
         assert_eq!(window(none), (SAFE_WINDOW, Source::Assumed, 1));
     }
 

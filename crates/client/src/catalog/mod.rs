@@ -2,7 +2,6 @@
 
 mod build;
 pub mod discovery;
-mod families;
 mod limits;
 mod model;
 mod provider;
@@ -18,7 +17,6 @@ use futures_util::future::join_all;
 use serde::Serialize;
 
 pub use self::discovery::{Discovered, DiscoveryError, Found};
-pub use self::families::{Family, family};
 pub use self::limits::SAFE_WINDOW;
 pub use self::model::{
     Caps, Compat, Cost, Endpoint, Input, InvalidKey, Key, Limits, Model, ModelRef, Source, Sourced,

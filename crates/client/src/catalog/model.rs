@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use chela_chat::family::Family;
 use http::{HeaderMap, HeaderValue, Method, header};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -160,16 +161,14 @@ impl Cost {
 }
 
 /// How a model is told to think, or not to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ThinkingControl {
-    /// `chat_template_kwargs.enable_thinking`: Qwen3 and templates modelled on it.
-    EnableThinking,
-    /// `enable_thinking` as a field of the request.
+    /// By a boolean of this name in `chat_template_kwargs`.
+    Template(String),
+    /// By `enable_thinking` as a field of the request.
     EnableThinkingField,
-    /// `chat_template_kwargs.thinking`: DeepSeek, Granite.
-    ThinkingKwarg,
-    /// `reasoning_effort`: gpt-oss and hosted APIs.
+    /// By `reasoning_effort`: gpt-oss and hosted APIs.
     ReasoningEffort,
     /// Not at all.
     None,
@@ -314,8 +313,8 @@ pub struct Model {
     pub compat: Compat,
     /// What the user should know, one line each: a guessed window, a key over plain http.
     pub warnings: Vec<String>,
-    /// Name of the weights where the id is an alias.
-    pub root: Option<String>,
+    /// What is known of its family, by its name or its template.
+    pub family: Option<&'static Family>,
 }
 
 /// What the server or the model does differently, as the configuration says.

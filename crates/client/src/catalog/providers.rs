@@ -34,6 +34,9 @@ pub struct Row {
     /// Gauges of `/metrics` that count requests running or waiting.
     #[serde(default)]
     pub activity: Vec<String>,
+    /// Whether it renders the model's own chat template and takes `chat_template_kwargs` for it.
+    #[serde(default)]
+    pub templates: bool,
     /// How it counts tokens, where it does.
     pub tokenize: Option<TokenizeApi>,
     /// Window of a model that is not loaded and says nothing, where the server has a default.

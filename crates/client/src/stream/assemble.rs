@@ -9,13 +9,21 @@ use chela_chat::{OutputParser, ParserOptions, Piece, ReasoningMode, ToolSet};
 use chela_openai::chat::{ChatChunk, ChunkChoice, FinishReason, ToolCallDelta};
 use chela_openai::usage::{Timings, Usage};
 
+use super::facts::Reasoning;
 use super::turn::{ModelEvent, Notice};
 
 /// Builds events out of chunks.
 #[derive(Debug)]
 pub struct Assembly {
-    /// Text, with what it may carry.
-    content: OutputParser,
+    tools: ToolSet,
+    /// What text is believed to start in.
+    mode: ReasoningMode,
+    /// Text, with what it may carry; none before there is some.
+    content: Option<OutputParser>,
+    /// Reasoning came in a field of its own.
+    split_by_server: bool,
+    /// Text that was taken for the reasoning that the prompt opened.
+    opened: String,
     /// Reasoning that came apart from the text, in which a call may be buried.
     thought: OutputParser,
     calls: Vec<Call>,
@@ -50,17 +58,25 @@ pub struct Ending {
     pub finish: Option<FinishReason>,
     /// Tokens used.
     pub usage: Option<Usage>,
+    /// Where the reasoning came from, if the prompt opened it and that could be seen.
+    pub reasoning: Option<Reasoning>,
+}
+
+fn parser(tools: &ToolSet, reasoning: ReasoningMode) -> OutputParser {
+    OutputParser::new(ParserOptions { tools: tools.clone(), reasoning, ..ParserOptions::default() })
 }
 
 impl Assembly {
-    /// An empty answer to a request that offers `tools`.
-    pub fn new(tools: ToolSet) -> Self {
-        let parser = |reasoning| {
-            OutputParser::new(ParserOptions { tools: tools.clone(), reasoning, ..ParserOptions::default() })
-        };
+    /// An empty answer to a request that offers `tools`. `mode` is what text starts in if the
+    /// server does not split off reasoning itself.
+    pub fn new(tools: ToolSet, mode: ReasoningMode) -> Self {
         Self {
-            content: parser(ReasoningMode::Any),
-            thought: parser(ReasoningMode::Off),
+            thought: parser(&tools, ReasoningMode::Off),
+            tools,
+            mode,
+            content: None,
+            split_by_server: false,
+            opened: String::new(),
             calls: Vec::new(),
             buried: Vec::new(),
             usage: None,
@@ -100,8 +116,11 @@ impl Assembly {
     pub fn end(mut self) -> Ending {
         let pieces = self.thought.finish();
         self.think(pieces);
-        let pieces = self.content.finish();
-        self.pieces(pieces);
+        if let Some(mut content) = self.content.take() {
+            let pieces = content.finish();
+            self.pieces(pieces);
+        }
+        let reasoning = self.whose_reasoning();
         let buried = std::mem::take(&mut self.buried);
         if self.calls.is_empty() && !self.spoke {
             self.pieces(buried);
@@ -114,18 +133,40 @@ impl Assembly {
             self.events.push(ModelEvent::Usage(usage.clone()));
         }
         let finish = self.finish.map(|said| truthful(said, !self.calls.is_empty()));
-        Ending { events: self.events, finish, usage }
+        Ending { events: self.events, finish, usage, reasoning }
+    }
+
+    /// The prompt opened reasoning: who told it from the answer? If the text never closed it, the
+    /// server had a parser and the text was the answer; then it is given out as that.
+    fn whose_reasoning(&mut self) -> Option<Reasoning> {
+        if !matches!(self.mode, ReasoningMode::Style { opened: true, .. }) {
+            return None;
+        }
+        if self.split_by_server {
+            return Some(Reasoning::Field);
+        }
+        if self.spoke || !self.calls.is_empty() {
+            return Some(Reasoning::Text);
+        }
+        if self.opened.is_empty() || self.finish != Some(FinishReason::Stop) {
+            return None;
+        }
+        self.spoke = true;
+        self.events.push(ModelEvent::Text(std::mem::take(&mut self.opened)));
+        Some(Reasoning::Field)
     }
 
     fn choice(&mut self, choice: ChunkChoice) {
         let delta = choice.delta;
         if !delta.reasoning_text().is_empty() {
+            self.split_by_server = true;
             let pieces = self.thought.push(delta.reasoning_text());
             self.think(pieces);
         }
         for text in [delta.text(), delta.refusal.as_deref().unwrap_or("")] {
             if !text.is_empty() {
-                let pieces = self.content.push(text);
+                let mode = if self.split_by_server { ReasoningMode::Any } else { self.mode };
+                let pieces = self.content.get_or_insert_with(|| parser(&self.tools, mode)).push(text);
                 self.pieces(pieces);
             }
         }
@@ -154,7 +195,12 @@ impl Assembly {
                     self.spoke |= !text.trim().is_empty();
                     self.events.push(ModelEvent::Text(text));
                 }
-                Piece::Reasoning(text) => self.events.push(ModelEvent::Reasoning(text)),
+                Piece::Reasoning(text) => {
+                    if matches!(self.mode, ReasoningMode::Style { opened: true, .. }) && !self.spoke {
+                        self.opened.push_str(&text);
+                    }
+                    self.events.push(ModelEvent::Reasoning(text));
+                }
                 Piece::ToolCallStart { name, .. } => {
                     let at = self.open(None);
                     self.calls[at].name = name;
@@ -299,7 +345,7 @@ fn fresh_id() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chela_chat::ToolSpec;
+    use chela_chat::{ReasoningStyle, ToolSpec};
     use serde_json::{Value, json};
 
     fn tools() -> ToolSet {
@@ -308,7 +354,12 @@ mod tests {
     }
 
     fn run(deltas: &[Value]) -> (Vec<ModelEvent>, Option<FinishReason>) {
-        let mut assembly = Assembly::new(tools());
+        let (events, ending) = run_in(ReasoningMode::Any, deltas);
+        (events, ending.finish)
+    }
+
+    fn run_in(mode: ReasoningMode, deltas: &[Value]) -> (Vec<ModelEvent>, Ending) {
+        let mut assembly = Assembly::new(tools(), mode);
         let mut events = Vec::new();
         for delta in deltas {
             let chunk = match delta.get("choices") {
@@ -317,9 +368,38 @@ mod tests {
             };
             events.extend(assembly.push(serde_json::from_value(chunk).unwrap()));
         }
-        let ending = assembly.end();
-        events.extend(ending.events);
-        (events, ending.finish)
+        let mut ending = assembly.end();
+        events.append(&mut ending.events);
+        (events, ending)
+    }
+
+    fn text(events: &[ModelEvent]) -> String {
+        let texts = events.iter().filter_map(|event| match event {
+            ModelEvent::Text(text) => Some(text.as_str()),
+            _ => None,
+        });
+        texts.collect()
+    }
+
+    #[test]
+    fn reasoning_that_the_prompt_opened_is_told_from_the_answer() {
+        let opened = ReasoningMode::Style { style: ReasoningStyle::Think, opened: true };
+        let stop = json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]});
+        // Without a parser on the server the text closes it.
+        let deltas = [json!({"content": "hm"}), json!({"content": "m</think>\n\nYes."}), stop.clone()];
+        let (events, ending) = run_in(opened, &deltas);
+        assert_eq!((text(&events).trim(), ending.reasoning), ("Yes.", Some(Reasoning::Text)));
+        // With one, reasoning has its field.
+        let deltas = [json!({"reasoning": "hmm"}), json!({"content": "Yes."}), stop.clone()];
+        let (events, ending) = run_in(opened, &deltas);
+        assert_eq!((text(&events).as_str(), ending.reasoning), ("Yes.", Some(Reasoning::Field)));
+        // With one, and no reasoning at all: the text was the answer after all.
+        let (events, ending) = run_in(opened, &[json!({"content": "Yes."}), stop]);
+        assert_eq!((text(&events).as_str(), ending.reasoning), ("Yes.", Some(Reasoning::Field)));
+        // Cut inside its reasoning: nothing can be said.
+        let length = json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]});
+        let (events, ending) = run_in(opened, &[json!({"content": "hmm"}), length]);
+        assert_eq!((text(&events).as_str(), ending.reasoning), ("", None));
     }
 
     /// Calls as `name(arguments)`.

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use chela_chat::ToolSet;
+use chela_chat::{ReasoningMode, ToolSet};
 use chela_openai::chat::{FinishReason, StreamEvent};
 use chela_openai::error::{ErrorBody, ErrorCode, WireError};
 use chela_openai::sse::{Decoder, Event};
@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use super::Timing;
 use super::assemble::Assembly;
 use super::emit::Emitter;
+use super::facts::Reasoning;
 use super::liveness::{Liveness, Waited};
 use super::retry::{Failure, retry_after};
 use super::turn::{ModelError, ModelEvent, Notice, Provenance};
@@ -40,6 +41,8 @@ pub enum Ended {
         finish: FinishReason,
         /// Tokens used, if the server told.
         usage: Option<Usage>,
+        /// Where reasoning came from that the prompt had opened.
+        reasoning: Option<Reasoning>,
     },
     /// The server refused the request, before the first token.
     Refused(Refusal),
@@ -70,6 +73,8 @@ pub struct Attempt<'a> {
     pub model: &'a Model,
     pub window: u32,
     pub tools: ToolSet,
+    /// What text starts in where the server does not split off reasoning.
+    pub mode: ReasoningMode,
     pub timing: &'a Timing,
     pub emit: &'a Emitter,
 }
@@ -152,7 +157,7 @@ impl Attempt<'_> {
             Ok(body) => body,
             Err(error) => return Ok(unreachable_server(&self.model.provider, &error)),
         };
-        let mut assembly = Assembly::new(self.tools.clone());
+        let mut assembly = Assembly::new(self.tools.clone(), self.mode);
         match StreamEvent::parse(&String::from_utf8_lossy(&body)) {
             Ok(StreamEvent::Chunk(chunk)) if !chunk.choices.is_empty() => {
                 for event in assembly.push(*chunk) {
@@ -170,7 +175,7 @@ impl Attempt<'_> {
 
     async fn stream(&self, mut response: Response, mut live: Liveness<'_>) -> Result<Ended, ModelError> {
         let mut decoder = Decoder::new();
-        let mut assembly = Assembly::new(self.tools.clone());
+        let mut assembly = Assembly::new(self.tools.clone(), self.mode);
         let mut malformed = Malformed::default();
         let cause = 'read: loop {
             let next = {
@@ -292,7 +297,7 @@ impl Attempt<'_> {
         }
         let finish =
             ending.finish.unwrap_or(if called { FinishReason::ToolCalls } else { FinishReason::Stop });
-        Ok(Ended::Done { finish, usage: ending.usage })
+        Ok(Ended::Done { finish, usage: ending.usage, reasoning: ending.reasoning })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chela_chat::ToolSet;
+use chela_chat::{ReasoningMode, ToolSet};
 use chela_openai::chat::{Message, Tool};
 use chela_openai::error::WireError;
 use chela_openai::usage::Usage;
@@ -12,20 +12,21 @@ use tokio_util::sync::CancellationToken;
 use super::attempt::{Attempt, Ended, Refusal};
 use super::count;
 use super::emit::{Emitter, EventStream};
-use super::facts::{FactBook, Facts, Field, ToolRoute};
+use super::facts::{FactBook, Facts, Field, Reasoning, ToolRoute};
 use super::overflow::overflow;
 use super::retry::{Failure, Retries};
-use super::turn::{ModelError, ModelEvent, Notice, TokenCount, Turn};
+use super::turn::{ModelError, ModelEvent, Notice, Thinking, TokenCount, Turn};
 use super::{Timing, recover, wire};
-use crate::catalog::{Model, Source, State};
+use crate::catalog::{Model, Source, State, ThinkingControl};
 use crate::transport::show;
 
 /// Room that a fallback model must have for its answer.
 const FALLBACK_ROOM: u32 = 256;
 /// Fields that one request may lose before its refusal is final.
 const MOST_CHANGES: u32 = 8;
-/// A prompt's tools are judged missing only if they are at least this share of it.
-const EVIDENT_SHARE: u32 = 2;
+/// A prompt's tools are judged missing only if they are so many times its text: an estimate from
+/// bytes may be off by half.
+const EVIDENT: u32 = 2;
 
 /// Asks models. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -174,11 +175,15 @@ impl Shared {
                 model,
                 window,
                 tools: ToolSet::from(turn.tools.as_slice()),
+                mode: mode(turn, model, &facts),
                 timing: &self.timing,
                 emit,
             };
             let (failure, error) = match attempt.run(body).await? {
-                Ended::Done { finish, usage } => {
+                Ended::Done { finish, usage, reasoning } => {
+                    if reasoning.is_some() {
+                        self.facts.learn(model, |facts| facts.reasoning = reasoning);
+                    }
                     self.look_for_tools(turn, model, &facts, usage.as_ref(), emit).await;
                     emit.event(ModelEvent::Done { finish }).await;
                     return Ok(());
@@ -312,6 +317,7 @@ impl Shared {
             let asked = Facts { tools: ToolRoute::Text, ..facts.clone() };
             match count::template_drops_tools(turn, model, &asked, &self.timing).await {
                 Some(true) => ToolRoute::Rendered,
+                None if model.family.is_some_and(|family| family.drops_tools) => ToolRoute::Rendered,
                 _ => ToolRoute::Text,
             }
         } else if lacks_parser || lacks_tools {
@@ -334,7 +340,8 @@ impl Shared {
         usage: Option<&Usage>,
         emit: &Emitter,
     ) {
-        if turn.tools.is_empty() || facts.tools == ToolRoute::Rendered {
+        // Servers that render no template of the model's refuse tools, or count cached tokens apart.
+        if turn.tools.is_empty() || facts.tools == ToolRoute::Rendered || !model.provider.row.templates {
             return;
         }
         let Some(prompt) =
@@ -344,12 +351,26 @@ impl Shared {
         };
         let text = wire::estimate(&turn.messages, &[]).tokens;
         let tools = wire::estimate(&[], &turn.tools).tokens;
-        if tools > text / EVIDENT_SHARE && prompt < text + tools / 3 {
+        if tools > text * EVIDENT && prompt < text + tools / 3 {
             self.facts.learn(model, |facts| facts.tools = ToolRoute::Rendered);
             let message = recover::advice(model, ToolRoute::Rendered, false);
             emit.notice(Notice::ToolsByText { message }).await;
         }
     }
+}
+
+/// What text starts in: reasoning, where the family's prompt opens it, thinking is on, and the
+/// server is not known to split it off.
+fn mode(turn: &Turn, model: &Model, facts: &Facts) -> ReasoningMode {
+    let Some(family) = model.family.filter(|_| facts.reasoning != Some(Reasoning::Field)) else {
+        return ReasoningMode::Any;
+    };
+    let thinks = match turn.thinking {
+        Thinking::Off => model.thinking == ThinkingControl::None,
+        Thinking::Default => family.thinks(),
+        Thinking::Low | Thinking::Medium | Thinking::High => true,
+    };
+    family.reasoning_mode(thinks)
 }
 
 fn unauthorized(model: &Model, message: String) -> ModelError {

@@ -23,6 +23,9 @@ pub struct Facts {
     /// How tools reach the model.
     #[serde(default)]
     pub tools: ToolRoute,
+    /// Where reasoning comes from, for a model whose prompt opens it.
+    #[serde(default)]
+    pub reasoning: Option<Reasoning>,
     /// Fields that the server refuses.
     #[serde(default)]
     pub without: BTreeSet<Field>,
@@ -40,6 +43,16 @@ pub enum ToolRoute {
     Text,
     /// Rendered into the system text, calls as text: the template knows no tools.
     Rendered,
+}
+
+/// Where a server puts reasoning that the prompt has opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reasoning {
+    /// Into a field of its own: it has a reasoning parser.
+    Field,
+    /// Into the text, which starts inside it.
+    Text,
 }
 
 /// A field that a server may refuse.

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 pub use self::client::ModelClient;
 pub use self::emit::EventStream;
-pub use self::facts::{Facts, Field, ToolRoute};
+pub use self::facts::{Facts, Field, Reasoning, ToolRoute};
 pub(crate) use self::facts::{forget as forget_facts, kept as kept_facts};
 pub use self::fold::{Answer, Call, fold};
 pub use self::turn::{ModelError, ModelEvent, Notice, Provenance, Thinking, TokenCount, Turn};

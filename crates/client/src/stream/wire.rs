@@ -1,6 +1,7 @@
 //! From a turn to the bytes of its request.
 
 use bytes::Bytes;
+use chela_chat::{Dialect, ToolSet, render};
 use chela_openai::chat::{ChatRequest, Content, Message, StreamOptions, Tool, ToolChoice};
 use serde_json::{Map, Value};
 
@@ -136,15 +137,12 @@ fn think(request: &mut ChatRequest, kwargs: &mut Map<String, Value>, thinking: T
         return;
     }
     let on = Value::Bool(thinking != Thinking::Off);
-    match model.thinking {
-        ThinkingControl::EnableThinking => {
-            kwargs.insert("enable_thinking".to_owned(), on);
+    match &model.thinking {
+        ThinkingControl::Template(name) => {
+            kwargs.insert(name.clone(), on);
         }
         ThinkingControl::EnableThinkingField => {
             request.extra.insert("enable_thinking".to_owned(), on);
-        }
-        ThinkingControl::ThinkingKwarg => {
-            kwargs.insert("thinking".to_owned(), on);
         }
         ThinkingControl::ReasoningEffort => {
             request.reasoning_effort = Some(effort(thinking, &model.compat.efforts).to_owned());
@@ -166,7 +164,8 @@ fn effort(thinking: Thinking, takes: &[String]) -> &'static str {
 
 fn messages(turn: &Turn, model: &Model, facts: &Facts) -> Vec<Message> {
     let mut messages = if facts.tools == ToolRoute::Rendered && !turn.tools.is_empty() {
-        super::recover::render_tools(&turn.messages, &turn.tools)
+        let dialect = model.family.map_or(Dialect::Hermes, |family| family.dialect);
+        render::without_tools(&turn.messages, dialect, &ToolSet::from(turn.tools.as_slice()))
     } else {
         turn.messages.clone()
     };

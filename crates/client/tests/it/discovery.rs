@@ -368,7 +368,9 @@ async fn a_bare_id_of_two_providers_is_ambiguous() {
 
 #[tokio::test]
 async fn the_server_is_known_by_what_it_says_not_by_its_name() {
-    let props = json!({"default_generation_settings": {"n_ctx": 4096}, "total_slots": 2, "modalities": {"vision": true}});
+    let template = "{% for m in messages %}<|im_start|>{{ m.role }}<tool_call>{% endfor %}";
+    let props = json!({"default_generation_settings": {"n_ctx": 4096}, "total_slots": 2,
+        "modalities": {"vision": true}, "chat_template": template});
     let card = ModelCard { owned_by: "llamacpp".to_owned(), ..ModelCard::new("m") };
     let server = Scripted::new().models(vec![card]).route("GET", "/props", Canned::json(200, &props)).serve();
     let listing = list(&catalog("{}", &[("VLLM_BASE_URL", &server.base_url())])).await;
@@ -378,6 +380,7 @@ async fn the_server_is_known_by_what_it_says_not_by_its_name() {
         (4096, Source::Runtime)
     );
     assert_eq!(model.provider.row.id, "llamacpp");
+    assert_eq!(model.family.unwrap().id, "qwen2.5", "by its template, since its name says nothing");
     assert_eq!(model.caps.input.value.len(), 2);
 }
 

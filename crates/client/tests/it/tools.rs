@@ -187,3 +187,36 @@ async fn a_broken_call_in_text_is_told_and_not_shown() {
     assert_eq!(answer.malformed.len(), 1, "{answer:?}");
     assert!(!answer.text.contains("<tool_call>"));
 }
+
+#[tokio::test]
+async fn the_flag_and_the_syntax_are_the_familys_own() {
+    let server = Scripted::new()
+        .model("Qwen/Qwen3-Coder-30B-A3B-Instruct")
+        .no_parser()
+        .route("POST", "/tokenize", Canned::json(200, &json!({"count": 12, "max_model_len": 8192, "tokens": []})))
+        .respond(|_| Answer::text("<tool_call>\n<function=read>\n<parameter=path>\na.txt\n</parameter>\n</function>\n</tool_call>"))
+        .serve();
+    let config = format!("{{models: {{providers: {{vllm: {{baseUrl: '{}'}}}}}}}}", server.base_url());
+    let model = catalog(&config, &[]).default_model().await.unwrap();
+    let (answer, error) = ask(&client(), with_tools(&model)).await;
+    assert_eq!(error, None);
+    assert_eq!(answer.calls.len(), 1, "{answer:?}");
+    let said = answer.notices.iter().map(ToString::to_string).collect::<String>();
+    assert!(said.contains("--tool-call-parser qwen3_coder"), "{said}");
+    let request = body(&server.chats()[1].body);
+    assert!(request["messages"][0]["content"].as_str().unwrap().contains("<function="));
+}
+
+#[tokio::test]
+async fn a_model_whose_prompt_opens_reasoning_is_read_right_and_it_is_remembered() {
+    let server = Scripted::new()
+        .model("Qwen/Qwen3-4B-Thinking-2507")
+        .respond(|_| Answer::text("Let me see.</think>\n\nYes."))
+        .serve();
+    let config = format!("{{models: {{providers: {{vllm: {{baseUrl: '{}'}}}}}}}}", server.base_url());
+    let model = catalog(&config, &[]).default_model().await.unwrap();
+    let client = client();
+    let (answer, error) = ask(&client, hello(&model)).await;
+    assert_eq!((answer.text.trim(), answer.reasoning.trim(), error), ("Yes.", "Let me see.", None));
+    assert_eq!(client.facts(&model).reasoning, Some(chela_client::stream::Reasoning::Text));
+}
