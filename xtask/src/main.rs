@@ -3,6 +3,7 @@
 //! It depends on none of the project's crates, so that [`tidy`] builds in seconds: a chore that
 //! needs a crate is an example, a bench or a hidden command of that crate, and is started from here.
 
+mod bench;
 mod docs;
 mod tidy;
 
@@ -12,7 +13,8 @@ const HELP: &str = "\
 usage: cargo xtask CHORE
 
 chores:
-  tidy          crate edges, function length, where `unsafe` stands, line budgets
+  tidy            crate edges, function length, where `unsafe` stands, line budgets
+  bench agent     what the agent costs beside the model, next to OpenClaw's figures
   docs [--check]  write (or check) the documents that are generated from the code
 ";
 
@@ -21,6 +23,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
         ["tidy"] => tidy::run(),
+        ["bench", "agent"] => bench::agent(),
         ["docs"] => docs::run(false),
         ["docs", "--check"] => docs::run(true),
         [] | ["help" | "-h" | "--help"] => {

@@ -357,6 +357,7 @@ async fn record(State(shared): State<Arc<Shared>>, request: Request, next: Next)
         headers: parts.headers.clone(),
         body: body.clone(),
         at,
+        ended: None,
         end: End::Open,
     });
     let control = exchange.control.clone();

@@ -27,6 +27,8 @@ pub struct Recorded {
     pub body: Bytes,
     /// When its head had arrived.
     pub at: Instant,
+    /// When its answer ended, if it has.
+    pub ended: Option<Instant>,
     pub(super) end: End,
 }
 
@@ -97,6 +99,7 @@ impl Log {
     fn end(&self, index: usize, end: End) {
         let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
         list[index].end = end;
+        list[index].ended = Some(Instant::now());
         drop(list);
         self.changed.send_replace(());
     }
