@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chela_protocol::{Call, Event, Item, Outcome, ResultStatus, Right, Taint};
+use chela_protocol::{Call, Event, Item, Outcome, ResultStatus, Right, Taint, Thinking};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use serde_json::Value;
@@ -21,8 +21,8 @@ use crate::turn::{Forced, Turn};
 const BESIDE: usize = 8;
 /// What is running when the turn is stopped has this long to end by itself.
 const GRACE: Duration = Duration::from_millis(100);
-/// Bounds of a result in bytes; between them it is a fifth of the window.
-const RESULT_BYTES: (usize, usize) = (2_000, 48_000);
+/// Bounds of a result in bytes; between them it follows the window.
+const RESULT_BYTES: (usize, usize) = (1_000, 48_000);
 
 /// A call that is ready.
 struct Ready {
@@ -53,6 +53,7 @@ impl Turn<'_> {
         let (sender, mut outputs) = mpsc::channel(64);
         let mut batch: Vec<Ready> = Vec::new();
         let last = calls.len().saturating_sub(1);
+        self.result_bytes = self.result_limit(calls.len());
         for (at, call) in calls.into_iter().enumerate() {
             self.announce(&call).await;
             let ready = match cut && at == last && call.raw.is_some() {
@@ -136,17 +137,26 @@ impl Turn<'_> {
     }
 
     fn tool_ctx(&self, call: &Call, sender: &mpsc::Sender<(String, String)>) -> ToolCtx {
-        let window = self.core.model().info().window;
         ToolCtx {
             workspace: self.core.settings.workspace.clone(),
             session: self.session.id(),
             turn: self.id,
             call: call.id.clone(),
-            limit: self.session.meter.bytes(window / 5).clamp(RESULT_BYTES.0, RESULT_BYTES.1),
+            limit: self.result_bytes,
             rights: Arc::from(Vec::<Right>::new()),
             cancel: self.control.cancel.clone(),
             output: Output::new(&call.id, sender.clone()),
         }
+    }
+
+    /// Bytes that each of so many results may have: a fifth of the window, and all of them
+    /// together half of what is free, so that what was just read is not compacted away unread.
+    fn result_limit(&self, calls: usize) -> usize {
+        let window = self.core.model().info().window;
+        let used = self.session.meter.count(&self.session.request(true, Thinking::Off)).tokens;
+        let together = (window.saturating_sub(used) / 2).clamp(window / 8, window * 2 / 5);
+        let each = (together / calls.max(1) as u64).min(window / 5);
+        self.session.meter.bytes(each).clamp(RESULT_BYTES.0, RESULT_BYTES.1)
     }
 
     /// Runs what is ready and writes the results. `last`: nothing comes after in this answer.

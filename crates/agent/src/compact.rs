@@ -155,6 +155,8 @@ impl Turn<'_> {
         let (before, after) = (compaction.before, compaction.after);
         self.append(vec![Item::Compaction(compaction)]).await?;
         self.emit(Event::Compacted { before, after, how: how.to_owned() }).await;
+        let window = self.core.model().info().window;
+        self.emit(Event::ContextMeter { used: after, window, exact: false }).await;
         Ok(())
     }
 

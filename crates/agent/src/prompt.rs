@@ -37,6 +37,14 @@ pub struct WorkspaceFiles {
     pub notices: Vec<String>,
 }
 
+/// Bytes that instruction files have together: about an eighth of a window of so many tokens, and
+/// never more than what a person writes by hand.
+#[must_use]
+pub fn files_budget(window: u64) -> usize {
+    const BYTES_PER_TOKEN: u64 = 3;
+    usize::try_from(window / 8 * BYTES_PER_TOKEN).unwrap_or(usize::MAX).clamp(1_000, 16_000)
+}
+
 /// Reads AGENTS.md, SOUL.md, USER.md and TOOLS.md of a folder that the user trusts, up to
 /// `budget` bytes together. A file past it is cut at a line, and a notice says so.
 #[must_use]

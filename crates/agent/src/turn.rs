@@ -58,6 +58,8 @@ pub(crate) struct Turn<'a> {
     pub refused: BTreeMap<String, String>,
     /// How calls were corrected, by their ids.
     pub read_as: BTreeMap<String, Vec<String>>,
+    /// Bytes that a result may have.
+    pub result_bytes: usize,
     unreadable: u32,
     nudged: bool,
     continued: bool,
@@ -81,6 +83,7 @@ impl<'a> Turn<'a> {
             announced: BTreeMap::new(),
             refused: BTreeMap::new(),
             read_as: BTreeMap::new(),
+            result_bytes: 0,
             unreadable: 0,
             nudged: false,
             continued: false,
@@ -145,9 +148,7 @@ impl<'a> Turn<'a> {
         let settings = &self.core.settings;
         let mut files = prompt::WorkspaceFiles::default();
         if settings.trusted {
-            // An eighth of the window, and never more than what a person would write by hand.
-            let budget = self.session.meter.bytes(window / 8).clamp(1_000, 16_000);
-            files = prompt::workspace_files(&settings.workspace, budget);
+            files = prompt::workspace_files(&settings.workspace, prompt::files_budget(window));
         }
         for notice in files.notices {
             self.notice(Level::Warn, notice).await;

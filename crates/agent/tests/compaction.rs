@@ -173,6 +173,25 @@ async fn a_message_larger_than_the_window_is_told_and_the_session_goes_on() {
     assert_eq!(agent.turn("never mind").await, Outcome::Done);
 }
 
+/// Many large results in one answer share the window: none of them is taken away unread.
+#[tokio::test]
+async fn results_of_one_answer_share_the_window() {
+    for window in [8_192, 32_768] {
+        let mut at = 0;
+        let model = server(window, move |_, _| {
+            at += 1;
+            match at {
+                1 => calls((0..6).map(|x| call("big", json!({"x": x.to_string()}))).collect()),
+                _ => plain("Read."),
+            }
+        });
+        let mut agent = Setup::with(model.clone()).tool(big()).start();
+        assert_eq!(agent.turn("Read all six.").await, Outcome::Done);
+        assert!(!agent.seen.iter().any(|seen| matches!(seen.event, Event::Compacted { .. })));
+        assert!(agent.results().iter().all(|result| result.0.len() >= 900));
+    }
+}
+
 #[tokio::test]
 async fn compact_on_demand() {
     let model = server(32_768, |request, _| match is_summary(request) {
