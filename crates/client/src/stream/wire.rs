@@ -188,9 +188,10 @@ fn messages(turn: &Turn, model: &Model, facts: &Facts) -> Vec<Message> {
     messages
 }
 
-/// The tools as they go out: held to their schema, unless the server refuses that.
+/// The tools as they go out: held to their schema, unless the server refuses that, or has no
+/// parser that could hold the model to it; then the words would only cost prompt.
 fn tools(tools: &[Tool], facts: &Facts) -> Vec<Tool> {
-    let strict = !facts.without.contains(&Field::Strict);
+    let strict = facts.tools == ToolRoute::Native && !facts.without.contains(&Field::Strict);
     let mut tools = tools.to_vec();
     if strict {
         for tool in &mut tools {

@@ -71,6 +71,8 @@ async fn a_vllm_without_flags_calls_tools_by_text_and_the_flag_is_named_once() {
     assert_eq!(told(&answer), 1, "{:?}", answer.notices);
     assert_eq!(body(&server.chats()[1].body)["tool_choice"], json!("none"));
     assert!(body(&server.chats()[1].body)["tools"].is_array(), "vLLM renders them into the prompt");
+    let function = &body(&server.chats()[1].body)["tools"][0]["function"];
+    assert_eq!(function.get("strict"), None, "there is no parser to hold the model to it");
     // Another process knows.
     let client = ModelClient::new(State::new(Some(folder.path().to_owned())), timing());
     let (answer, _) = ask(&client, with_tools(&model)).await;
