@@ -15,13 +15,15 @@ import random
 import sys
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 NAMES = ["notes", "todo", "plan", "letter", "report", "draft", "ideas", "budget", "menu", "list", "main", "lib"]
 ENDS = ["txt", "md", "rs", "py", "csv"]
-SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>"]
+SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+# Tokens of their own, but shown in the text, as in Qwen's tokenizers: a client without a parser reads them.
+MARKERS = ["<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>"]
 QWEN2 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 TEMPLATE = """{%- macro text(content) %}{{- content if content is string else '' }}{%- endmacro %}
 {{- '<|im_start|>system\\n' }}
@@ -99,9 +101,10 @@ def make_tokenizer(request):
     texts = [json.dumps(request["tools"]), request["messages"][0]["content"]]
     texts += [json.dumps(example(rng, request)[0]) for _ in range(300)]
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(__import__("tokenizers").Regex(QWEN2), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(QWEN2), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=1600, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), special_tokens=SPECIAL))
+    tokenizer.add_tokens([AddedToken(marker, special=False, normalized=False) for marker in MARKERS])
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>")
     fast.chat_template = TEMPLATE
     return fast
@@ -129,9 +132,10 @@ def main():
     out, steps = sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 700
     torch.manual_seed(7)
     rng = random.Random(7)
+    torch.set_num_threads(2)
     tokenizer = make_tokenizer(request)
     eos = tokenizer.convert_tokens_to_ids("<|im_end|>")
-    config = Qwen3Config(vocab_size=len(tokenizer), hidden_size=128, intermediate_size=384, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=64, max_position_embeddings=4096, tie_word_embeddings=True, eos_token_id=eos, pad_token_id=0, bos_token_id=None)
+    config = Qwen3Config(vocab_size=len(tokenizer), hidden_size=128, intermediate_size=256, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=64, max_position_embeddings=4096, tie_word_embeddings=True, eos_token_id=eos, pad_token_id=0, bos_token_id=None)
     model = Qwen3ForCausalLM(config)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.95), weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps, pct_start=0.1)

@@ -29,6 +29,8 @@ pub struct Front {
     verbose: bool,
     /// Whether the answer's last character on stdout was an end of line, or nothing was written.
     line_begun: bool,
+    /// Whether this part of the answer has begun.
+    spoken: bool,
     reasoning: bool,
     result: Option<Outcome>,
 }
@@ -36,7 +38,7 @@ pub struct Front {
 impl Front {
     /// A front that prints the answer, or with `json` all events as JSON lines.
     pub fn new(json: bool, style: bool, verbose: bool) -> Self {
-        Self { json, style, verbose, line_begun: false, reasoning: false, result: None }
+        Self { json, style, verbose, line_begun: false, spoken: false, reasoning: false, result: None }
     }
 
     /// How the turn ended. Without an end event it failed.
@@ -57,7 +59,7 @@ impl Front {
             Event::TextDelta { text } if !self.json => self.text(text)?,
             Event::ReasoningDelta { text } if !self.json && self.verbose => self.reason(text),
             Event::ToolCallStarted { name, args, .. } if !self.json => {
-                self.aside(&format!("{name} {}", short(args)))?
+                self.aside(format!("{name} {}", short(args)).trim_end())?
             }
             Event::ToolCallFinished { status, result, .. } if !self.json && *status != ResultStatus::Ok => {
                 let first = result.lines().next().unwrap_or_default();
@@ -104,11 +106,14 @@ impl Front {
             self.reasoning = false;
             say("");
         }
-        output::answer(text)?;
-        if !text.is_empty() {
-            self.line_begun = !text.ends_with('\n');
+        // What a model writes before its first word (a line break before a call, say) is no answer.
+        let text = if self.spoken { text } else { text.trim_start() };
+        if text.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        self.spoken = true;
+        self.line_begun = !text.ends_with('\n');
+        output::answer(text)
     }
 
     fn reason(&mut self, text: &str) {
@@ -128,6 +133,7 @@ impl Front {
     }
 
     fn end_line(&mut self) -> Outcome {
+        self.spoken = false;
         if std::mem::take(&mut self.line_begun) { output::answer("\n") } else { Ok(()) }
     }
 
