@@ -3,10 +3,11 @@
 usage: train_tool_model.py REQUEST.json OUT_DIR [STEPS]
 
 REQUEST.json is the body of a chat request of `chela agent`: its system text and tools are what the model
-learns to work under, in any order and number. The model greets, lists the folder and names the files of
-the result, and reads notes.txt and says the day that stands in it. It knows nothing else.
+learns to work under, in any order and number. The model greets; it lists a folder that holds notes.txt
+(`The meeting is on Friday.`) and todo.txt (`Buy milk.`), and reads them. It has learnt these answers by heart
+and knows nothing else: it checks the wire and the loop, not a model's abilities.
 
-Needs torch, transformers and tokenizers; written for transformers 5. Three minutes to half an hour on two
+Needs torch, transformers and tokenizers; written for transformers 5. A few minutes on two
 cores. The result is a folder for vLLM and transformers.
 """
 
@@ -19,8 +20,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
-NAMES = ["notes", "todo", "plan", "letter", "report", "draft", "ideas", "budget", "menu", "list", "main", "lib"]
-ENDS = ["txt", "md", "rs", "py", "csv"]
+LISTING = "notes.txt (26 B)\ntodo.txt (10 B)"
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 # Tokens of their own, but shown in the text, as in Qwen's tokenizers: a client without a parser reads them.
 MARKERS = ["<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>"]
@@ -59,25 +59,20 @@ def result(text):
 
 
 def dialogue(rng):
-    """The messages after the user's, and the user's words."""
-    files = sorted({f"{rng.choice(NAMES)}.{rng.choice(ENDS)}" for _ in range(rng.randint(1, 4))})
-    day = rng.choice(DAYS)
-    listing = "\n".join(f"{f} ({rng.randint(1, 999)} B)" for f in files)
-    kind = rng.choice(["hello", "ls", "ls", "read", "read", "both"])
+    """The user's words, and the messages after them."""
+    kind = rng.choice(["hello", "ls", "notes", "todo", "both"])
+    listed = [call("ls", {}), result(LISTING)]
+    notes = [call("read", {"path": "notes.txt"}), result("The meeting is on Friday."), answer("The meeting is on Friday.")]
     if kind == "hello":
         return rng.choice(["Say hello.", "hi", "Hello!"]), [answer("Hello! What shall I do?")]
     if kind == "ls":
         words = rng.choice(["What files are here?", "What is in this folder?", "List the files."])
-        return words, [call("ls", {}), result(listing), answer("The folder has " + ", ".join(files) + ".")]
-    words = rng.choice(["When is the meeting?", "When is the meeting? Look in notes.txt.", "Read notes.txt: which day is the meeting?"])
-    line = rng.choice(["The meeting is on {}.", "meeting: {}", "Meeting on {} at noon."]).format(day)
-    steps = [call("read", {"path": "notes.txt"}), result(line), answer(f"The meeting is on {day}.")]
-    if kind == "both":
-        files = sorted(set(files) | {"notes.txt"})
-        listing = "\n".join(f"{f} ({rng.randint(1, 999)} B)" for f in files)
-        steps = [call("ls", {}), result(listing)] + steps
-        words = "Look around: when is the meeting?"
-    return words, steps
+        return words, listed + [answer("Two files: notes.txt and todo.txt.")]
+    if kind == "todo":
+        return rng.choice(["What do I have to do?", "Read todo.txt."]), [call("read", {"path": "todo.txt"}), result("Buy milk."), answer("You have to buy milk.")]
+    if kind == "notes":
+        return rng.choice(["When is the meeting?", "When is the meeting? Look in notes.txt."]), notes
+    return "Look around: when is the meeting?", listed + notes
 
 
 def example(rng, request):

@@ -33,7 +33,8 @@ fn choose(found: &[Scanned]) -> Result<Option<&Scanned>, Failure> {
     for (n, server) in found.iter().enumerate() {
         say(format_args!("  {}. {}", n + 1, models::describe(server)));
     }
-    prompt(format_args!("use which one? [1-{}, or Enter for none]: ", found.len()));
+    let numbers = if found.len() == 1 { "1".to_owned() } else { format!("1-{}", found.len()) };
+    prompt(format_args!("use which one? [{numbers}, or Enter for none]: "));
     let mut line = String::new();
     std::io::stdin().read_line(&mut line)?;
     let line = line.trim();

@@ -9,7 +9,7 @@ use crate::args;
 use crate::context::Context;
 use crate::env::Stdin;
 use crate::exit::{Code, Failure, Outcome};
-use crate::output::{self, prompt, say};
+use crate::output::{self, say};
 
 /// Bytes of a key at most.
 const LONGEST_KEY: u64 = 16 * 1024;
@@ -47,8 +47,7 @@ fn failed(error: AuthError) -> Failure {
 fn read_key(context: &Context, provider: &str) -> Result<String, Failure> {
     let mut key = String::new();
     if context.surroundings.stdin == Stdin::Terminal {
-        prompt(format_args!("Key of {provider} (it is shown as you type): "));
-        std::io::stdin().read_line(&mut key)?;
+        key = rpassword::prompt_password(format!("Key of {provider} (not shown): "))?;
     } else {
         std::io::stdin().take(LONGEST_KEY).read_to_string(&mut key)?;
     }

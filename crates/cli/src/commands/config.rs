@@ -21,7 +21,7 @@ pub fn run(command: args::Config, global: &Global, surroundings: &Surroundings) 
         args::Config::Validate { json } => validate(chela_config::open(&file, env), &file.path, env, json),
         args::Config::Get { path, json } => {
             let loaded = chela_config::open(&file, env).map_err(Failure::usage)?;
-            get(&loaded, path.as_deref().unwrap_or(""), json)
+            get(&loaded, path.as_deref(), json)
         }
         args::Config::Set { path, value } => {
             let path: KeyPath = path.parse().map_err(Failure::usage)?;
@@ -36,8 +36,8 @@ pub fn run(command: args::Config, global: &Global, surroundings: &Surroundings) 
     }
 }
 
-fn get(loaded: &Loaded, path: &str, json: bool) -> Outcome {
-    let path: KeyPath = path.parse().map_err(Failure::usage)?;
+fn get(loaded: &Loaded, path: Option<&str>, json: bool) -> Outcome {
+    let path: KeyPath = path.map(str::parse).transpose().map_err(Failure::usage)?.unwrap_or_default();
     let row_variable = |provider: &str| providers::row(provider).and_then(|row| row.key_variable.clone());
     let value = loaded.show(&path, &row_variable).map_err(Failure::usage)?;
     match value.as_str() {

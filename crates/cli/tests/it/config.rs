@@ -41,6 +41,8 @@ fn a_secret_is_never_shown() {
         assert!(!ran.out.contains("very-secret") && !ran.err.contains("very-secret"), "{args:?}: {ran:?}");
     }
     assert!(world.run(&["config", "get", "models.providers.vllm.apiKey"]).out.contains("***"));
+    let all = world.json(&["config", "get"]);
+    assert_eq!(all["models"]["providers"]["vllm"]["timeoutSeconds"], 16, "{all}");
     let log = std::fs::read_to_string(world.home().join("logs/chela.log")).unwrap();
     assert!(!log.contains("very-secret"));
 }
