@@ -7,6 +7,7 @@
 //! a [`Sampler`](sampler::Sampler) per sequence takes the next ones. The
 //! [`Interpreter`](interpreter::Interpreter) computes the same spec in the plainest way, as the oracle.
 
+pub mod bench;
 pub mod block;
 pub mod engine;
 pub mod formats;

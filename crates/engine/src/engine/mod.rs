@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use chela_kernels::{Isa, Kernels, Pool, PoolOptions};
+use chela_kernels::{Isa, Kernels};
 
 use crate::formats::{ChatTemplate, GenerationDefaults, Source};
 use crate::grammar::{GrammarError, Grammars, TokenBytes};
@@ -54,6 +54,33 @@ pub struct ModelInfo {
     pub templates: Vec<ChatTemplate>,
 }
 
+/// A model in memory, ready to run.
+pub(crate) struct Loaded {
+    pub source: Source,
+    pub sizing: Sizing,
+    pub model: Model,
+    pub cache: KvStore,
+}
+
+impl Loaded {
+    pub(crate) fn open(
+        path: &Path,
+        options: &EngineOptions,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self, LoadError> {
+        let source = Source::open(path)?;
+        let spec = ModelSpec::from_source(&source)?;
+        let plan = Plan::compile(&spec)?;
+        let sizing = options.size(&spec, &plan, &source)?;
+        let pool = options.pool(options.threads())?;
+        let kernels = options.isa.map_or_else(|| Ok(Kernels::detect()), Kernels::for_isa)?;
+        let weights = Weights::load(&spec, &plan, &source, options.quantization, &pool, progress)?;
+        let cache = KvStore::new(&plan, options.kv_type, sizing.blocks)?;
+        let model = Model::new(spec, plan, weights, kernels, pool, options.batch_tokens());
+        Ok(Self { source, sizing, model, cache })
+    }
+}
+
 /// Shared by the engine and its thread.
 struct Shared {
     info: ModelInfo,
@@ -79,26 +106,17 @@ impl Engine {
         options: &EngineOptions,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, LoadError> {
-        let source = Source::open(path)?;
-        let spec = ModelSpec::from_source(&source)?;
-        let plan = Plan::compile(&spec)?;
-        let sizing = options.size(&spec, &plan, &source)?;
+        let Loaded { source, sizing, model, cache } = Loaded::open(path, options, progress)?;
         let tokenizer = Arc::new(source.tokenizer()?);
-        let threads = options.threads();
-        let spin = options.spin;
-        let pool = Pool::with_options(PoolOptions { threads, pin: options.pin.clone(), spin })?;
-        let kernels = options.isa.map_or_else(|| Ok(Kernels::detect()), Kernels::for_isa)?;
-        let weights = Weights::load(&spec, &plan, &source, options.quantization, &pool, progress)?;
-        let cache = KvStore::new(&plan, options.kv_type, sizing.blocks)?;
         let info = ModelInfo {
-            formats: weights.formats(),
-            isa: kernels.isa(),
-            threads,
+            formats: model.weights().formats(),
+            isa: model.kernels().isa(),
+            threads: options.threads(),
             eos: source.special_tokens(&tokenizer)?.eos,
             defaults: source.generation_defaults(&tokenizer)?,
             templates: source.chat_templates().to_vec(),
             sizing,
-            spec: spec.clone(),
+            spec: model.spec().clone(),
         };
         let scheduler = Scheduler::new(SchedulerConfig {
             blocks: info.sizing.blocks as u32,
@@ -111,7 +129,6 @@ impl Engine {
         });
         let shared = Arc::new(Shared { info, tokenizer, stats: Mutex::default() });
         let inbox = Arc::new(Inbox::new(Admission::new(options.max_waiting, options.max_waiting_tokens)));
-        let model = Model::new(spec, plan, weights, kernels, pool, options.batch_tokens());
         let worker = Worker::new(model, cache, scheduler, shared.clone(), inbox.clone(), options);
         let thread = std::thread::Builder::new().name("engine".into()).spawn(move || worker.run());
         let thread = thread.map_err(|e| chela_kernels::Error::Threads { reason: e.to_string() })?;

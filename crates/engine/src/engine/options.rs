@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use chela_kernels::{Isa, KvType};
+use chela_kernels::{Isa, KvType, Pool, PoolOptions};
 
 use crate::block::{BLOCK_TOKENS, blocks_for};
 use crate::formats::Source;
@@ -52,7 +52,7 @@ impl Default for EngineOptions {
             memory: None,
             threads: None,
             pin: Vec::new(),
-            spin: chela_kernels::PoolOptions::default().spin,
+            spin: PoolOptions::default().spin,
             isa: None,
             quantization: None,
             kv_type: KvType::F16,
@@ -95,13 +95,18 @@ const LEAST_WINDOW: usize = 256;
 const ASSUMED: Available = Available { bytes: 4 << 30, limited_by: "an assumption" };
 
 impl EngineOptions {
-    pub(super) fn threads(&self) -> usize {
+    /// Workers, of which the calling thread is one.
+    pub(crate) fn pool(&self, threads: usize) -> Result<Pool, chela_kernels::Error> {
+        Pool::with_options(PoolOptions { threads, pin: self.pin.clone(), spin: self.spin })
+    }
+
+    pub(crate) fn threads(&self) -> usize {
         let available = || std::thread::available_parallelism().map_or(1, usize::from);
         self.threads.unwrap_or_else(available).max(1)
     }
 
     /// Tokens in a step: room for all that decode and for a chunk of a prompt.
-    pub(super) fn batch_tokens(&self) -> usize {
+    pub(crate) fn batch_tokens(&self) -> usize {
         self.max_batch_tokens.max(self.max_running + BLOCK_TOKENS)
     }
 

@@ -76,6 +76,29 @@ impl Model {
         4 * (per_token * max_tokens.max(HEAD_ROWS) + HEAD_ROWS * spec.vocab) as u64
     }
 
+    /// The description.
+    #[must_use]
+    pub fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    /// The weights.
+    #[must_use]
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// The workers it runs on.
+    #[must_use]
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Runs on other workers from now on; the results stay the same.
+    pub fn set_pool(&mut self, pool: Pool) {
+        self.pool = pool;
+    }
+
     /// The kernels it runs on.
     #[must_use]
     pub fn kernels(&self) -> Kernels {

@@ -155,12 +155,18 @@ impl Weights {
         Ok(bytes)
     }
 
+    /// The matrices that a step multiplies with, the head last.
+    pub fn multiplied(&self) -> impl Iterator<Item = &Matrix> {
+        let pieces = self.products.iter().flat_map(|p| &p.pieces).map(|p| &p.matrix);
+        pieces.chain([self.head()])
+    }
+
     /// The types in which the matrices are held, with the number of matrices of each.
     #[must_use]
     pub fn formats(&self) -> Vec<(Format, usize)> {
         let mut counts: Vec<(Format, usize)> = Vec::new();
-        let pieces = self.products.iter().flat_map(|p| &p.pieces).map(|p| &p.matrix);
-        for matrix in pieces.chain(&self.head).chain([&self.embedding]) {
+        let lookup = self.head.is_some().then_some(&self.embedding);
+        for matrix in self.multiplied().chain(lookup) {
             let format = matrix.shape().format();
             match counts.iter_mut().find(|(f, _)| *f == format) {
                 Some((_, n)) => *n += 1,

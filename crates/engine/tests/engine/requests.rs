@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
+use chela_engine::bench::{BenchOptions, Work, bench};
 use chela_engine::engine::{
     Engine, EngineOptions, FinishReason, Output, Request, SubmitError, ThinkingBudget,
 };
 use chela_engine::grammar::Grammar;
 use chela_engine::sampler::SamplingParams;
 
-use crate::{collect, engine, options};
+use crate::{collect, engine, options, recordings_folder};
 
 fn prompt(engine: &Engine, text: &str) -> Vec<u32> {
     engine.tokenizer().encode(text, true, true).unwrap()
@@ -204,4 +205,21 @@ fn an_unread_answer_does_not_hold_up_others() {
     assert_eq!(collect(read, 1).choices[0].tokens.len(), 60);
     until(&engine, "both end", |s| s.load.running == 0);
     assert_eq!(collect(unread, 1).choices[0].tokens.len(), 40);
+}
+
+#[test]
+fn a_bench_reads_every_kind_of_step() {
+    let wanted =
+        BenchOptions { threads: vec![1, 2], prompts: vec![40], batches: vec![1, 3], context: 50, steps: 3 };
+    let mut readings = Vec::new();
+    let model = recordings_folder().join("tiny-model");
+    bench(&model, &options(), &wanted, &mut |_| {}, &mut |reading| readings.push(reading)).unwrap();
+    let kinds: Vec<_> = readings.iter().map(|r| (r.threads, r.work)).collect();
+    let works = [Work::Prefill(40), Work::Decode(1), Work::Decode(3)];
+    assert_eq!(kinds, [works.map(|w| (1, w)), works.map(|w| (2, w))].concat());
+    assert!(readings.iter().all(|r| r.rate > 0.0 && r.bandwidth > 0.0 && r.peak > 0.0 && r.bytes_rate > 0.0));
+
+    let huge = BenchOptions { batches: vec![100_000], ..wanted };
+    let tight = EngineOptions { memory: Some(1 << 30), ..options() };
+    assert!(bench(&model, &tight, &huge, &mut |_| {}, &mut |_| {}).is_err());
 }
