@@ -21,7 +21,7 @@ use chela_kernels::{Isa, Kernels};
 
 use crate::formats::{ChatTemplate, GenerationDefaults, Source};
 use crate::grammar::{GrammarError, Grammars, TokenBytes};
-use crate::model::{KvStore, LoadError, Model, Plan, Progress, Weights};
+use crate::model::{KvStore, LoadError, LoadOptions, Model, PanelStatus, Plan, Progress, Weights};
 use crate::scheduler::{Admission, Scheduler, SchedulerConfig, SequenceError};
 use crate::spec::ModelSpec;
 use crate::tokenizer::Tokenizer;
@@ -42,6 +42,8 @@ pub struct ModelInfo {
     pub sizing: Sizing,
     /// The types of its matrices as they are held, with the number of matrices of each.
     pub formats: Vec<(chela_kernels::Format, usize)>,
+    /// Whether the repacked weights came from the cache on disk.
+    pub panels: PanelStatus,
     /// The instruction set in use.
     pub isa: Isa,
     /// Threads that compute.
@@ -60,6 +62,7 @@ pub(crate) struct Loaded {
     pub sizing: Sizing,
     pub model: Model,
     pub cache: KvStore,
+    pub panels: PanelStatus,
 }
 
 impl Loaded {
@@ -74,10 +77,15 @@ impl Loaded {
         let sizing = options.size(&spec, &plan, &source)?;
         let pool = options.pool(options.threads())?;
         let kernels = options.isa.map_or_else(|| Ok(Kernels::detect()), Kernels::for_isa)?;
-        let weights = Weights::load(&spec, &plan, &source, options.quantization, &pool, progress)?;
+        let load = LoadOptions {
+            quantization: options.quantization,
+            pool: &pool,
+            cache: options.panel_cache.as_ref(),
+        };
+        let (weights, panels) = Weights::load(&spec, &plan, &source, load, progress)?;
         let cache = KvStore::new(&plan, options.kv_type, sizing.blocks)?;
         let model = Model::new(spec, plan, weights, kernels, pool, options.batch_tokens());
-        Ok(Self { source, sizing, model, cache })
+        Ok(Self { source, sizing, model, cache, panels })
     }
 }
 
@@ -106,10 +114,11 @@ impl Engine {
         options: &EngineOptions,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, LoadError> {
-        let Loaded { source, sizing, model, cache } = Loaded::open(path, options, progress)?;
+        let Loaded { source, sizing, model, cache, panels } = Loaded::open(path, options, progress)?;
         let tokenizer = Arc::new(source.tokenizer()?);
         let info = ModelInfo {
             formats: model.weights().formats(),
+            panels,
             isa: model.kernels().isa(),
             threads: options.threads(),
             eos: source.special_tokens(&tokenizer)?.eos,

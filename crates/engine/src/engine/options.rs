@@ -5,7 +5,7 @@ use chela_kernels::{Isa, KvType, Pool, PoolOptions};
 use crate::block::{BLOCK_TOKENS, blocks_for};
 use crate::formats::Source;
 use crate::memory::{self, Available};
-use crate::model::{KvStore, LoadError, Model, Plan, Quantization, Weights};
+use crate::model::{KvStore, LoadError, Model, PanelCache, Plan, Quantization, Weights};
 use crate::spec::ModelSpec;
 
 /// How to serve a model.
@@ -25,6 +25,8 @@ pub struct EngineOptions {
     pub isa: Option<Isa>,
     /// Rounding of float weights on load.
     pub quantization: Option<Quantization>,
+    /// Where repacked weights are kept for the next start.
+    pub panel_cache: Option<PanelCache>,
     /// Type of the cached keys and values.
     pub kv_type: KvType,
     /// Most sequences in a batch.
@@ -55,6 +57,7 @@ impl Default for EngineOptions {
             spin: PoolOptions::default().spin,
             isa: None,
             quantization: None,
+            panel_cache: None,
             kv_type: KvType::F16,
             max_running: 64,
             max_batch_tokens: 512,

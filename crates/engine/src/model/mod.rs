@@ -4,11 +4,13 @@
 //! [`Batch`](crate::scheduler::Batch) over a [`KvStore`] and hands out logits, for the wanted rows only.
 
 mod cache;
+mod panels;
 mod plan;
 mod run;
 mod weights;
 
 pub use cache::KvStore;
+pub use panels::{PanelCache, PanelEntry, PanelStatus};
 pub use plan::{Buffer, Linear, Op, Plan, Then};
 pub use run::Model;
-pub use weights::{LoadError, Progress, Quantization, Weights};
+pub use weights::{LoadError, LoadOptions, Progress, Quantization, Weights};

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use chela_kernels::{Arrangement, Format, Matrix, MatrixBuilder, Pool, RawTensor, RawType, Shape};
 
-use super::{Linear, Plan};
+use super::panels::PanelFile;
+use super::{Linear, PanelCache, PanelStatus, Plan};
 use crate::formats::{DType, FormatError, Source, Tensor};
 use crate::spec::{ModelSpec, Role, SpecError};
 
@@ -15,6 +16,17 @@ pub enum Quantization {
     Int8,
     /// 4 bits with a scale per 32 weights; embedding and head get 8.
     Int4,
+}
+
+/// How to load.
+#[derive(Clone, Copy)]
+pub struct LoadOptions<'a> {
+    /// Rounding of float weights.
+    pub quantization: Option<Quantization>,
+    /// The workers that repack.
+    pub pool: &'a Pool,
+    /// Where panels are kept.
+    pub cache: Option<&'a PanelCache>,
 }
 
 /// How far loading is.
@@ -66,6 +78,9 @@ pub enum LoadError {
         /// Its type.
         dtype: DType,
     },
+    /// A panel file does not fit the model; it is built again.
+    #[error("the panel file does not fit the model")]
+    Panels,
     /// The window that was asked for does not fit the memory.
     #[error("{0}")]
     Memory(String),
@@ -99,7 +114,8 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Loads the weights that a plan needs, matrix by matrix, each with all workers of `pool`.
+    /// Loads the weights that a plan needs, matrix by matrix, each with all workers of `pool`; or maps
+    /// them from the cache, if it has them.
     ///
     /// # Errors
     /// If a tensor is missing, damaged or of a type or shape that does not fit.
@@ -107,29 +123,29 @@ impl Weights {
         spec: &ModelSpec,
         plan: &Plan,
         source: &Source,
-        quantization: Option<Quantization>,
-        pool: &Pool,
+        options: LoadOptions,
         progress: &mut dyn FnMut(Progress),
-    ) -> Result<Self, LoadError> {
-        let mut loader = Loader::new(spec, source, quantization, pool, progress)?;
-        let embedding = [spec.vocab, spec.hidden];
-        Ok(Self {
-            embedding: loader.matrix(&[(Role::Embedding, embedding[0])], embedding[1], Arrangement::Plain)?,
-            head: match spec.tied {
-                true => None,
-                false => {
-                    Some(loader.matrix(&[(Role::Head, embedding[0])], embedding[1], Arrangement::Plain)?)
-                }
-            },
-            final_norm: loader.vector(Role::FinalNorm, spec.hidden)?,
-            products: plan
-                .linears
-                .iter()
-                .zip(plan.glus())
-                .map(|(linear, glu)| loader.product(linear, glu))
-                .collect::<Result<_, _>>()?,
-            vectors: plan.vectors.iter().map(|role| loader.any_vector(*role)).collect::<Result<_, _>>()?,
-        })
+    ) -> Result<(Self, PanelStatus), LoadError> {
+        let LoadOptions { quantization, pool, cache } = options;
+        let mut load = |panels| {
+            let at = Progress { done: 0, total: total(spec, source)? };
+            Loader { spec, source, quantization, pool, panels, progress: &mut *progress, at }.weights(plan)
+        };
+        let Some(cache) = cache else {
+            return Ok((load(None)?, PanelStatus::Off));
+        };
+        // A panel file that does not fit after all is replaced.
+        if let Some(panels) = cache.find(source, quantization)
+            && let Ok(weights) = load(Some(panels))
+        {
+            return Ok((weights, PanelStatus::Mapped));
+        }
+        let weights = load(None)?;
+        let status = match cache.store(source, quantization, &weights) {
+            Ok(()) => PanelStatus::Stored,
+            Err(error) => PanelStatus::NotStored(error.to_string()),
+        };
+        Ok((weights, status))
     }
 
     /// Bytes that [`Weights::load`] will take.
@@ -174,6 +190,12 @@ impl Weights {
             }
         }
         counts
+    }
+
+    /// All matrices in the order of loading.
+    pub(super) fn in_order(&self) -> impl Iterator<Item = &Matrix> {
+        let pieces = self.products.iter().flat_map(|p| &p.pieces).map(|p| &p.matrix);
+        [&self.embedding].into_iter().chain(&self.head).chain(pieces)
     }
 
     pub(super) fn head(&self) -> &Matrix {
@@ -221,28 +243,39 @@ fn format(tensor: &Tensor, role: Role, quantization: Option<Quantization>) -> Re
     })
 }
 
+fn total(spec: &ModelSpec, source: &Source) -> Result<u64, LoadError> {
+    let bytes = |(role, _)| Ok(source.need_tensor(&spec.names.name(role))?.data.len() as u64);
+    spec.tensors().into_iter().map(bytes).sum()
+}
+
 struct Loader<'a> {
     spec: &'a ModelSpec,
     source: &'a Source,
     quantization: Option<Quantization>,
     pool: &'a Pool,
+    panels: Option<PanelFile>,
     progress: &'a mut dyn FnMut(Progress),
     at: Progress,
 }
 
-impl<'a> Loader<'a> {
-    fn new(
-        spec: &'a ModelSpec,
-        source: &'a Source,
-        quantization: Option<Quantization>,
-        pool: &'a Pool,
-        progress: &'a mut dyn FnMut(Progress),
-    ) -> Result<Self, LoadError> {
-        let mut total = 0;
-        for (role, _) in spec.tensors() {
-            total += source.need_tensor(&spec.names.name(role))?.data.len() as u64;
-        }
-        Ok(Self { spec, source, quantization, pool, progress, at: Progress { done: 0, total } })
+impl Loader<'_> {
+    fn weights(mut self, plan: &Plan) -> Result<Weights, LoadError> {
+        let (vocab, hidden) = (self.spec.vocab, self.spec.hidden);
+        Ok(Weights {
+            embedding: self.matrix(&[(Role::Embedding, vocab)], hidden, Arrangement::Plain)?,
+            head: match self.spec.tied {
+                true => None,
+                false => Some(self.matrix(&[(Role::Head, vocab)], hidden, Arrangement::Plain)?),
+            },
+            final_norm: self.vector(Role::FinalNorm, hidden)?,
+            products: plan
+                .linears
+                .iter()
+                .zip(plan.glus())
+                .map(|(linear, glu)| self.product(linear, glu))
+                .collect::<Result<_, _>>()?,
+            vectors: plan.vectors.iter().map(|role| self.any_vector(*role)).collect::<Result<_, _>>()?,
+        })
     }
 
     fn read(&mut self, tensor: &Tensor) {
@@ -272,7 +305,15 @@ impl<'a> Loader<'a> {
     ) -> Result<Matrix, LoadError> {
         let format = self.format(parts[0].0, [parts[0].1, cols])?;
         let rows = parts.iter().map(|(_, rows)| rows).sum();
-        let mut builder = MatrixBuilder::new(Shape::new(format, rows, cols, arrangement)?)?;
+        let shape = Shape::new(format, rows, cols, arrangement)?;
+        if let Some(panels) = &mut self.panels {
+            let matrix = panels.next(shape).ok_or(LoadError::Panels)?;
+            for (role, rows) in parts {
+                self.read(&tensor(self.spec, self.source, *role, &[*rows, cols])?);
+            }
+            return Ok(matrix);
+        }
+        let mut builder = MatrixBuilder::new(shape)?;
         let mut first = 0;
         for (role, rows) in parts {
             let tensor = tensor(self.spec, self.source, *role, &[*rows, cols])?;

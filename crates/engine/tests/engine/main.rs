@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod invariance;
+mod panels;
 mod recordings;
 mod requests;
 

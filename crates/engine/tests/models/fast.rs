@@ -2,7 +2,7 @@
 
 use chela_engine::block::{BlockId, blocks_for};
 use chela_engine::formats::Source;
-use chela_engine::model::{KvStore, Model, Plan, Quantization, Weights};
+use chela_engine::model::{KvStore, LoadOptions, Model, Plan, Quantization, Weights};
 use chela_engine::scheduler::{Batch, BatchItem, Rows, SequenceCache, SequenceId};
 use chela_kernels::{Isa, Kernels, KvType, Pool};
 
@@ -26,7 +26,8 @@ impl Runner {
         let spec = ModelSpec::from_source(source).unwrap();
         let plan = Plan::compile(&spec).unwrap();
         let pool = Pool::new(threads).unwrap();
-        let weights = Weights::load(&spec, &plan, source, quantization, &pool, &mut |_| {}).unwrap();
+        let load = LoadOptions { quantization, pool: &pool, cache: None };
+        let (weights, _) = Weights::load(&spec, &plan, source, load, &mut |_| {}).unwrap();
         let cache = KvStore::new(&plan, KvType::F16, 24).unwrap();
         Self { model: Model::new(spec, plan, weights, Kernels::for_isa(isa).unwrap(), pool, STEP), cache }
     }
