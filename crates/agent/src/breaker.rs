@@ -90,3 +90,39 @@ fn hash(value: &impl Hash) -> u64 {
     value.hash(&mut hasher);
     hasher.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The stages of a run of calls: `.` goes, `h` hints, `A` demands an answer.
+    fn stages(calls: impl IntoIterator<Item = (&'static str, String, String, bool)>) -> String {
+        let mut breaker = Breaker::default();
+        let stage = |(tool, arguments, result, error): (&str, String, String, bool)| match breaker
+            .observe(tool, &arguments, &result, error)
+        {
+            Advice::Go => '.',
+            Advice::Hint(_) => 'h',
+            Advice::Answer(_) => 'A',
+        };
+        calls.into_iter().map(stage).collect()
+    }
+
+    #[test]
+    fn stages_by_kind_of_repetition() {
+        let same = (0..6).map(|_| ("ls", "{}".to_owned(), "a".to_owned(), false));
+        assert_eq!(stages(same), "..hhAA");
+        let polling = (0..15).map(|at| ("exec", "date".to_owned(), at.to_string(), false));
+        assert_eq!(stages(polling), ".......hhhhhhAA");
+        let failing = (0..11).map(|at| ("read", at.to_string(), at.to_string(), true));
+        assert_eq!(stages(failing), "....hhhhhAA");
+        let busy = (0..40).map(|at| ("read", at.to_string(), at.to_string(), false));
+        assert_eq!(stages(busy), ".".repeat(40));
+        // Two calls in turn are each a repetition.
+        let turns = (0..10).map(|at| ("read", (at % 2).to_string(), "same".to_owned(), false));
+        assert_eq!(stages(turns), "....hhhhAA");
+        // A success between failures ends the row of failures.
+        let mixed = (0..12).map(|at| ("read", at.to_string(), at.to_string(), at % 4 != 3));
+        assert_eq!(stages(mixed), ".".repeat(12));
+    }
+}

@@ -144,6 +144,7 @@ impl Turn<'_> {
             call: call.id.clone(),
             limit: self.result_bytes,
             rights: Arc::from(Vec::<Right>::new()),
+            protected: Arc::from(self.core.policy.protected.as_slice()),
             cancel: self.control.cancel.clone(),
             output: Output::new(&call.id, sender.clone()),
         }

@@ -69,3 +69,45 @@ impl Meter {
         (tokens as f64 / self.tokens_per_byte) as usize
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use chela_protocol::Thinking;
+
+    use super::*;
+    use crate::transcript::Message;
+
+    fn request(bytes: usize) -> Request {
+        Request {
+            messages: vec![Message::System("x".repeat(bytes))],
+            tools: Arc::from(""),
+            may_call: true,
+            thinking: Thinking::Off,
+            max_tokens: None,
+            prompt: None,
+        }
+    }
+
+    #[test]
+    fn what_the_server_said_is_exact_and_what_follows_is_measured_by_it() {
+        let mut meter = Meter::default();
+        let first = request(984);
+        assert_eq!(first.weight(), 1_000);
+        assert_eq!(meter.count(&first), Count { tokens: 300, exact: false });
+        meter.learn(first.weight(), 250);
+        assert_eq!(meter.count(&first), Count { tokens: 250, exact: true });
+        assert_eq!(meter.count(&request(1_984)), Count { tokens: 500, exact: false });
+        // After a compaction the request is smaller than the known one.
+        assert_eq!(meter.count(&request(384)), Count { tokens: 100, exact: false });
+        assert_eq!((meter.tokens(4), meter.bytes(10)), (1, 40));
+    }
+
+    #[test]
+    fn a_server_that_counts_nothing_teaches_nothing() {
+        let mut meter = Meter::default();
+        meter.learn(1_000, 0);
+        assert_eq!(meter, Meter::default());
+    }
+}

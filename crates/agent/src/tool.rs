@@ -68,6 +68,9 @@ pub struct ToolCtx {
     pub limit: usize,
     /// What the policy allowed.
     pub rights: Arc<[Right]>,
+    /// Places that a search leaves out although they may lie below what was allowed: the
+    /// agent's own keys, config and store. Absolute, symlinks resolved.
+    pub protected: Arc<[PathBuf]>,
     /// Fires when the turn is stopped.
     pub cancel: CancellationToken,
     /// Takes what a running tool writes, for the front end.
@@ -79,6 +82,12 @@ impl ToolCtx {
     #[must_use]
     pub fn granted(&self, right: &Right) -> bool {
         self.rights.contains(right)
+    }
+
+    /// True where a search leaves a file out: it may hold secrets, or is the agent's own.
+    #[must_use]
+    pub fn hides(&self, path: &Path) -> bool {
+        crate::secrets::secret(path).is_some() || self.protected.iter().any(|place| path.starts_with(place))
     }
 }
 
@@ -310,4 +319,30 @@ pub fn ceil(text: &str, mut at: usize) -> usize {
         at += 1;
     }
     at.min(text.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn head_and_tail_break_at_lines_and_say_what_is_left_out() {
+        let text: String = (0..100).map(|n| format!("line {n}\n")).collect();
+        let short = head_and_tail(&text, 90);
+        assert!(short.starts_with("line 0\n"), "{short}");
+        assert!(short.ends_with("line 99\n"), "{short}");
+        assert!(short.contains("lines left out"), "{short}");
+        assert_eq!(head_and_tail("short", 90), "short");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        #[test]
+        fn head_and_tail_hold_the_limit_for_any_text(text in "[a\u{e9}\u{1f980}\n]{0,300}", limit in 1_usize..200) {
+            let short = head_and_tail(&text, limit);
+            prop_assert!(short.len() <= text.len().min(limit) + 80);
+        }
+    }
 }

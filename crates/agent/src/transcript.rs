@@ -295,6 +295,8 @@ impl Builder {
 }
 
 fn summary_text(summary: &str, pinned: &[String]) -> String {
+    // The model's words must not end where the user's begin.
+    let summary = summary.replace("</summary>", "");
     let mut text = format!("<summary>\nThe conversation so far, shortened:\n{summary}\n</summary>");
     if !pinned.is_empty() {
         text.push_str("\n\nMy words so far, verbatim; what they ask for still holds:");

@@ -11,6 +11,7 @@ use chela_agent::tool::{Args, Output, Registry, ToolCtx, ToolResult};
 use chela_protocol::{ResultStatus, SessionId, TurnId};
 use chela_tools::files::{Files, tools};
 use chela_tools::undo::UndoLog;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -37,6 +38,7 @@ impl Room {
             call: "c".into(),
             limit: 8_000,
             rights: Arc::from(vec![]),
+            protected: Arc::from(vec![root.join("w/.chela")]),
             cancel: CancellationToken::new(),
             output: Output::new("c", mpsc::channel(1).0),
         };
@@ -359,6 +361,11 @@ async fn grep_finds_and_says_what_it_left_out() {
     let none = room.ok("grep", json!({"pattern": "zebra", "path": "b.txt"})).await;
     assert_eq!(none, "no line in b.txt matches \"zebra\"");
     room.put("many.txt", "hit\n".repeat(500));
+    // The workspace may be the home folder, with Chela's own folder in it.
+    room.put(".chela/auth.json", "hit\n");
+    let own = room.ok("grep", json!({"pattern": "hit", "path": "."})).await;
+    assert!(!own.contains("auth.json"), "{own}");
+    assert!(!room.ok("glob", json!({"pattern": "*.json"})).await.contains("auth.json"));
     let many = room.ok("grep", json!({"pattern": "hit", "path": "many.txt"})).await;
     assert!(
         many.ends_with("[200 of 500 matches in 1 files shown; narrow the pattern or the path]"),
@@ -401,6 +408,35 @@ async fn undo_restores_byte_for_byte() {
     assert_eq!(undone.kept, ["the command `make` ran"]);
     let again = room.undo.undo(room.ctx.session, None).await.unwrap_err();
     assert_eq!(again, "there is no change of a file to take back");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// Whatever a turn does to a file of whatever bytes of text, an undo gives the bytes back.
+    #[test]
+    fn undo_is_the_inverse_of_any_turn(
+        before in "[a-c \t\r\n\u{e9}]{0,40}",
+        edits in prop::collection::vec(("[a-c \n]{1,6}", "[a-c \n]{0,6}"), 0..6),
+        whole in prop::option::of("[a-z\n]{0,20}"),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let room = Room::new();
+            room.put("f", &before);
+            room.call("read", json!({"path": "f"})).await;
+            for (old, new) in edits {
+                room.call("edit", json!({"path": "f", "oldText": old, "newText": new})).await;
+            }
+            if let Some(content) = whole {
+                room.ok("write", json!({"path": "f", "content": content})).await;
+            }
+            let changed = room.get("f") != before;
+            let undone = room.undo.undo(room.ctx.session, None).await;
+            assert!(undone.is_ok() || !changed);
+            assert_eq!(room.get("f"), before);
+        });
+    }
 }
 
 #[tokio::test]

@@ -88,6 +88,9 @@ fn find(ctx: &ToolCtx, place: &Place, pattern: &str) -> Result<ToolResult, Strin
         if ctx.cancel.is_cancelled() {
             return Err("error: stopped".into());
         }
+        if ctx.protected.iter().any(|place| entry.path().starts_with(place)) {
+            continue;
+        }
         let inside = entry.path().strip_prefix(&place.real).unwrap_or(entry.path());
         if glob.is_match(inside) || (anywhere && glob.is_match(entry.file_name())) {
             lines.push(shown(ctx, entry.path()));

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use chela_agent::secrets::secret;
 use chela_agent::tool::{Args, Tool, ToolCtx, ToolResult, ToolSpec, floor};
 use chela_protocol::Right;
 use futures_util::future::BoxFuture;
@@ -137,7 +136,7 @@ fn search(ctx: &ToolCtx, root: &Path, regex: &Regex) -> Result<Found, String> {
         if ctx.cancel.is_cancelled() {
             return Err("error: stopped".into());
         }
-        if secret(entry.path()).is_some() {
+        if ctx.hides(entry.path()) {
             found.secrets += 1;
         } else if entry.metadata().is_ok_and(|meta| meta.len() > MAX_WHOLE) {
             found.large += 1;
