@@ -359,7 +359,7 @@ fn write_string(out: &mut String, text: &str, ascii: bool) {
             c if (c as u32) < 0x20 => {
                 let _ = write!(out, "\\u{:04x}", c as u32);
             }
-            c if ascii && !c.is_ascii() => {
+            c if ascii && (!c.is_ascii() || c == '\u{7f}') => {
                 for unit in c.encode_utf16(&mut [0; 2]) {
                     let _ = write!(out, "\\u{unit:04x}");
                 }

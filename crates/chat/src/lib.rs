@@ -15,6 +15,7 @@ mod parse;
 mod reasoning;
 pub mod render;
 mod schema;
+pub mod template;
 mod tools;
 mod utf8;
 

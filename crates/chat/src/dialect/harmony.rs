@@ -8,6 +8,8 @@ pub(super) const TABLE: ToolDialect = ToolDialect {
     forms: &[
         Form { section: None, open: Open::Marker("<|channel|>"), body: Body::Harmony, close: CLOSE },
         Form { section: None, open: Open::Marker("<|start|>"), body: Body::Harmony, close: CLOSE },
+        // The recipient in the role, after the prompt's `<|start|>assistant`.
+        Form { section: None, open: Open::Marker(" to=functions."), body: Body::Harmony, close: CLOSE },
     ],
     parallel: Parallel::Repeat("<|start|>assistant"),
 };
