@@ -130,6 +130,7 @@ fn generation_blocks(source: &str) -> String {
     while let Some(at) = rest.find("{%") {
         let (before, block) = rest.split_at(at);
         out += before;
+        rest = block;
         let Some(end) = block.find("%}") else { break };
         let inner = &block[2..end];
         let word = inner.trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+');
