@@ -1,8 +1,11 @@
 //! How a model family talks: templates, tool-call dialects and reasoning.
 //!
-//! An [`OutputParser`] turns a model's text, arriving in pieces of any size, into [`Piece`]s:
-//! visible text, reasoning, tool calls. Which [`Dialect`] and which [`ReasoningStyle`] a model
-//! speaks is data.
+//! Going out, a [`ChatTemplate`](template::ChatTemplate) renders messages and tools to the text
+//! that a model reads. Coming back, an [`OutputParser`] turns the model's text, arriving in pieces
+//! of any size, into [`Piece`]s: visible text, reasoning, tool calls. Which [`Dialect`] and which
+//! [`ReasoningStyle`] a model speaks is data: a row of the [`family`] table, or what
+//! [`TemplateFacts`](template::TemplateFacts) learns from its chat template. What a model put into
+//! a call goes through [`arguments::repair`] before a tool sees it.
 //!
 //! Nothing here does I/O. The server uses the crate to split what its engine generates; the client
 //! uses it for servers that were started without a parser.

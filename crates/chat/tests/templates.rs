@@ -133,6 +133,8 @@ fn facts_of_the_templates() {
         ("kimi", Some(Dialect::KimiK2)),
         ("minimax", Some(Dialect::MinimaxM2)),
         ("granite3", Some(Dialect::Granite)),
+        ("lfm2", Some(Dialect::Lfm2)),
+        ("smollm3", Some(Dialect::Hermes)),
         ("olmo3", Some(Dialect::Olmo3)),
     ] {
         assert_eq!(facts(name).dialect, dialect, "{name}");

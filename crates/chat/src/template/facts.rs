@@ -13,7 +13,8 @@ use crate::tools::{ToolSet, ToolSpec};
 /// What a chat template does.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TemplateFacts {
-    /// The dialect in which it writes the assistant's calls, if it writes them.
+    /// The dialect in which it writes the assistant's calls; for a template that does not write
+    /// them, that of the family that its markers tell.
     pub dialect: Option<Dialect>,
     /// How the model marks its reasoning, as far as the template shows it.
     pub reasoning: Option<ReasoningStyle>,
@@ -54,6 +55,8 @@ pub struct Roles {
     pub needs_user: bool,
     /// A user message right after a result or a call.
     pub user_after_result: bool,
+    /// An assistant's message without text or calls.
+    pub empty_assistant: bool,
     /// Several calls in one message.
     pub several_calls: bool,
     /// Ids of calls of any length; otherwise nine letters or digits.
@@ -72,7 +75,7 @@ impl TemplateFacts {
         let probe = Probe { template };
         let (reasoning, opened) = probe.reasoning();
         Self {
-            dialect: probe.dialect(),
+            dialect: probe.dialect().or_else(|| probe.family_dialect()),
             reasoning,
             opened,
             thinking_kwarg: ["enable_thinking", "thinking"]
@@ -118,7 +121,7 @@ fn function(id: &str, name: &str, arguments: Value) -> Value {
 }
 
 fn result(id: &str, text: &str) -> Value {
-    json!({"role": "tool", "content": text, "name": PROBE, "tool_call_id": id})
+    json!({"role": "tool", "content": text, "tool_call_id": id})
 }
 
 fn tool() -> Value {
@@ -213,12 +216,13 @@ impl Probe<'_> {
             let args: Option<Value> = serde_json::from_str(&call.arguments).ok();
             call.name == PROBE && args == Some(json!({"value": OTHER}))
         };
-        dialect::ALL.iter().copied().find(reads).or_else(|| {
-            let hints = Hints { template: Some(self.template.source()), ..Hints::default() };
-            family::find(hints)
-                .filter(|family| !family.drops_tools && written.contains(PROBE))
-                .map(|f| f.dialect)
-        })
+        dialect::ALL.iter().copied().find(reads)
+    }
+
+    /// The dialect of the family that the template's markers tell.
+    fn family_dialect(&self) -> Option<Dialect> {
+        let hints = Hints { template: Some(self.template.source()), ..Hints::default() };
+        family::find(hints).filter(|family| !family.drops_tools).map(|family| family.dialect)
     }
 
     fn tools(&self) -> bool {
@@ -238,11 +242,17 @@ impl Probe<'_> {
         self.render(&messages, false, true).is_some_and(|text| text.contains(PROBE) && !printed(&text))
     }
 
-    /// Null content beside a call, which is what clients send.
+    /// Null content beside a call, which is what clients send; as the last message and earlier.
     fn null_content(&self) -> bool {
-        let with = |content: Value| self.render(&[message("user", "hi"), call(content)], true, false);
-        let null = with(Value::Null);
-        null.is_some() && null == with("".into())
+        let last = |content: Value| self.render(&[message("user", "hi"), call(content)], true, false);
+        let early = |content: Value| {
+            let (id, user) = ("abcdef123", message("user", "hi"));
+            self.render(&[call(content), result(id, "x"), message("assistant", "y"), user], true, false)
+        };
+        let null = Value::Null;
+        let same = early(null.clone()) == early("".into());
+        let null = last(null);
+        null.is_some() && null == last("".into()) && same
     }
 
     fn text_arguments(&self) -> bool {
@@ -288,6 +298,7 @@ impl Probe<'_> {
                 .render(&[user(a), one_call.clone(), result(id, c), user(d)], false, true)
                 .is_some()
                 && self.render(&[user(a), one_call.clone(), user(d)], false, true).is_some(),
+            empty_assistant: self.render(&[user(a), assistant(""), user(b)], false, true).is_some(),
             several_calls: self.takes(&[user(a), calls([id, "abcdef124"])], &[a, b, c])
                 || !self.takes(&[user(a), one_call], &[a, b]),
             long_ids: self.render(&[user(a), long_call], false, true).is_some(),

@@ -30,12 +30,14 @@ pub(super) fn environment(source: &str) -> Result<Environment<'static>, Error> {
         let error = Error::new(ErrorKind::InvalidOperation, message.clone());
         Err(error.with_source(Raised(message)))
     });
-    // Python's idea of these: whatever has a length and items, and a bool is an int.
+    // Python's idea of these: whatever has a length and items, jinja's undefined too; and a bool
+    // is a number.
     env.add_test("sequence", |value: &Jinja| {
-        matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::String)
+        matches!(value.kind(), ValueKind::Undefined | ValueKind::Seq | ValueKind::Map | ValueKind::String)
     });
     env.add_test("iterable", |value: &Jinja| {
-        matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::String | ValueKind::Iterable)
+        let items = matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::Iterable);
+        items || matches!(value.kind(), ValueKind::Undefined | ValueKind::String)
     });
     env.add_test("number", |value: &Jinja| matches!(value.kind(), ValueKind::Number | ValueKind::Bool));
     env.add_template_owned(NAME, generation_blocks(source))?;

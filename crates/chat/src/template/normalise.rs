@@ -52,6 +52,9 @@ pub fn normalise(messages: &[Value], facts: &TemplateFacts) -> Vec<Value> {
             out.insert(at, json!({"role": "user", "content": ""}));
         }
     }
+    if !roles.empty_assistant {
+        fill_assistants(&mut out);
+    }
     out
 }
 
@@ -190,18 +193,22 @@ fn system_to_user(messages: &mut Vec<Value>) {
     }
 }
 
-/// Gives results that answer no call as user messages.
+/// Gives results that answer no call as user messages: those without calls before them, and those
+/// whose id none of these calls has.
 fn orphans_to_user(messages: &mut [Value]) {
-    let mut called = false;
+    let mut called: Vec<Value> = Vec::new();
     for message in messages {
-        match role(message) {
-            "tool" if !called => {
+        if role(message) == "tool" {
+            let id = message.get("tool_call_id").filter(|id| !id.is_null());
+            let known = id.is_none_or(|id| called.contains(id));
+            if called.is_empty() || !known {
                 let name = message.get("name").and_then(Value::as_str);
                 *message = json!({"role": "user", "content": result_text(name, &text_of(message))});
             }
-            "tool" => {}
-            _ => called = has_calls(message),
+            continue;
         }
+        let calls = message.get("tool_calls").and_then(Value::as_array).into_iter().flatten();
+        called = calls.map(|call| call.get("id").cloned().unwrap_or_default()).collect();
     }
 }
 
@@ -303,6 +310,15 @@ fn answer_results(messages: &mut Vec<Value>) {
     *messages = out;
 }
 
+/// Puts a space where an assistant's message would be empty.
+fn fill_assistants(messages: &mut [Value]) {
+    for message in messages {
+        if role(message) == "assistant" && !has_calls(message) && text_of(message).is_empty() {
+            message["content"] = " ".into();
+        }
+    }
+}
+
 impl Default for Roles {
     /// What the strictest templates take.
     fn default() -> Self {
@@ -315,6 +331,7 @@ impl Default for Roles {
             assistant_first: false,
             needs_user: true,
             user_after_result: false,
+            empty_assistant: false,
             several_calls: false,
             long_ids: false,
         }
