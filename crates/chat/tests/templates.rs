@@ -278,12 +278,33 @@ fn picking_a_template() {
 fn the_tiny_models_prompt() {
     let config: Value = serde_json::from_str(include_str!("fixtures/tiny_tokenizer_config.json")).unwrap();
     let template = ChatTemplate::choose(&config["chat_template"], false, Map::new()).unwrap();
-    let messages = [json!({"role": "user", "content": "Say hello."})];
-    let text = template
-        .render(&Input { messages: &messages, add_generation_prompt: true, ..Input::default() })
-        .unwrap();
-    assert_eq!(text, "<|im_start|>user\nSay hello.<|im_end|>\n<|im_start|>assistant\n");
     let facts = TemplateFacts::of(&template);
+    let prompt = |messages: Value, kwargs: Value| {
+        let messages = normalise(messages.as_array().unwrap(), &facts);
+        let kwargs = kwargs.as_object();
+        template
+            .render(&Input { messages: &messages, add_generation_prompt: true, kwargs, ..Input::default() })
+            .unwrap()
+    };
+    let hello = json!({"role": "user", "content": "Say hello."});
+    assert_eq!(
+        prompt(json!([hello]), json!({})),
+        "<|im_start|>user\nSay hello.<|im_end|>\n<|im_start|>assistant\n"
+    );
+    assert_eq!(
+        prompt(json!([hello]), json!({"enable_thinking": false})),
+        "<|im_start|>user\nSay hello.<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+    );
+    assert_eq!(
+        prompt(json!([{"role": "developer", "content": "Be nice."}, hello]), json!({})),
+        "<|im_start|>system\nBe nice.<|im_end|>\n<|im_start|>user\nSay hello.<|im_end|>\n<|im_start|>assistant\n"
+    );
+    // Arguments that are no JSON; the recording's token count fits only an empty object.
+    let call =
+        json!({"id": "c", "type": "function", "function": {"name": "get_weather", "arguments": "{bad"}});
+    let call = json!({"role": "assistant", "content": null, "tool_calls": [call]});
+    let text = prompt(json!([hello, call, {"role": "tool", "tool_call_id": "c", "content": "y"}]), json!({}));
+    assert!(text.contains("{\"name\": \"get_weather\", \"arguments\": {}}"), "{text}");
     assert_eq!(facts.dialect, Some(Dialect::Hermes));
     assert!(facts.tools && facts.null_content && facts.roles.system_anywhere && !facts.opened);
     assert_eq!(facts.thinking_kwarg, Some("enable_thinking"));

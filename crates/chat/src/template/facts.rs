@@ -30,8 +30,6 @@ pub struct TemplateFacts {
     pub parts: bool,
     /// Whether it reads content that is null.
     pub null_content: bool,
-    /// Whether it takes a call's arguments as text and writes that text as it is.
-    pub text_arguments: bool,
     /// Which orders of roles it takes.
     pub roles: Roles,
 }
@@ -85,7 +83,6 @@ impl TemplateFacts {
             calls: probe.calls(),
             parts: probe.parts(),
             null_content: probe.null_content(),
-            text_arguments: probe.text_arguments(),
             roles: probe.roles(),
         }
     }
@@ -109,11 +106,8 @@ fn message(role: &str, text: &str) -> Value {
 }
 
 fn call(content: Value) -> Value {
-    call_with(content, json!({"value": OTHER}))
-}
-
-fn call_with(content: Value, arguments: Value) -> Value {
-    json!({"role": "assistant", "content": content, "tool_calls": [function("abcdef123", PROBE, arguments)]})
+    let call = function("abcdef123", PROBE, json!({"value": OTHER}));
+    json!({"role": "assistant", "content": content, "tool_calls": [call]})
 }
 
 fn function(id: &str, name: &str, arguments: Value) -> Value {
@@ -253,12 +247,6 @@ impl Probe<'_> {
         let same = early(null.clone()) == early("".into());
         let null = last(null);
         null.is_some() && null == last("".into()) && same
-    }
-
-    fn text_arguments(&self) -> bool {
-        let text = format!("{OTHER}\"\\");
-        let messages = [message("user", "hi"), call_with("".into(), text.as_str().into())];
-        self.render(&messages, true, false).is_some_and(|out| out.contains(&text))
     }
 
     fn roles(&self) -> Roles {

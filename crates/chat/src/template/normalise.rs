@@ -91,22 +91,20 @@ fn plain(message: &Value, facts: &TemplateFacts) -> Value {
         short_ids(fields);
     }
     if let Some(Value::Array(calls)) = fields.get_mut("tool_calls") {
-        calls.iter_mut().for_each(|call| object_arguments(call, facts.text_arguments));
+        calls.iter_mut().for_each(object_arguments);
     }
     message
 }
 
 /// Templates want the arguments as an object; the wire has them as text. Text that is no object
-/// stays as it is where the template takes text.
-fn object_arguments(call: &mut Value, text_too: bool) {
-    let Some(arguments) = call.pointer_mut("/function/arguments") else { return };
-    let Some(text) = arguments.as_str().map(str::trim) else { return };
-    *arguments = match json::parse(text) {
-        Some(object @ Value::Object(_)) => object,
-        _ if text.is_empty() => Value::Object(Map::new()),
-        _ if text_too => return,
-        _ => json!({"arguments": text}),
-    };
+/// becomes an empty one, as vLLM has it.
+fn object_arguments(call: &mut Value) {
+    if let Some(arguments) = call.pointer_mut("/function/arguments")
+        && let Some(text) = arguments.as_str()
+    {
+        let object = json::parse(text).filter(Value::is_object);
+        *arguments = object.unwrap_or_else(|| Value::Object(Map::new()));
+    }
 }
 
 /// Shortens the ids of calls and results to their last nine letters and digits.
