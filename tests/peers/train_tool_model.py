@@ -127,7 +127,6 @@ def main():
     out, steps = sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 700
     torch.manual_seed(7)
     rng = random.Random(7)
-    torch.set_num_threads(2)
     tokenizer = make_tokenizer(request)
     eos = tokenizer.convert_tokens_to_ids("<|im_end|>")
     config = Qwen3Config(vocab_size=len(tokenizer), hidden_size=128, intermediate_size=256, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=64, max_position_embeddings=4096, tie_word_embeddings=True, eos_token_id=eos, pad_token_id=0, bos_token_id=None)

@@ -170,3 +170,22 @@ proptest! {
         );
     }
 }
+
+/// The limit counts the line that is being read and the data before it, and is itself allowed.
+#[test]
+fn the_limit_is_exact() {
+    let fits = |parts: &[&str], limit: usize| {
+        let mut decoder = Decoder::with_limit(limit);
+        parts.iter().all(|part| decoder.push(part.as_bytes()).is_ok())
+    };
+    let table: [(&[&str], usize); 4] = [
+        (&["data: 12345\n\n"], 11),
+        (&["data: ", "12345\n\n"], 11),
+        (&["data: 1\n", "data: 2\n\n"], 8),
+        (&["data: 123456"], 12),
+    ];
+    for (parts, limit) in table {
+        assert!(fits(parts, limit), "{parts:?} within {limit}");
+        assert!(!fits(parts, limit - 1), "{parts:?} over {}", limit - 1);
+    }
+}
