@@ -9,7 +9,7 @@ use super::inbox::{Inbox, Job};
 use super::live::{Live, Setup};
 use super::options::EngineOptions;
 use super::stats::Stats;
-use super::stream::{FinishReason, lock};
+use super::stream::{Delta, FinishReason, Sender, lock};
 use crate::block::BLOCK_TOKENS;
 use crate::grammar::GrammarError;
 use crate::model::{KvStore, Model};
@@ -72,9 +72,13 @@ impl Worker {
             {
                 self.fail_all(&error.to_string());
             }
-            self.stats.load = self.scheduler.load();
-            lock(&self.shared.stats).clone_from(&self.stats);
+            self.publish();
         }
+    }
+
+    fn publish(&mut self) {
+        self.stats.load = self.scheduler.load();
+        lock(&self.shared.stats).clone_from(&self.stats);
     }
 
     fn admit(&mut self, job: Job) {
@@ -163,10 +167,13 @@ impl Worker {
         })?;
         self.scheduler.complete(&batch);
         self.report_progress(&batch);
-        for (id, choice) in choices {
-            self.deliver(id, choice);
-        }
+        let news: Vec<_> = choices.into_iter().filter_map(|(id, choice)| self.settle(id, choice)).collect();
         self.measure(&batch, began.elapsed());
+        // Who has read an end finds it in the counts as well.
+        self.publish();
+        for (sender, delta) in news {
+            sender.delta(delta);
+        }
         Ok(())
     }
 
@@ -205,22 +212,26 @@ impl Worker {
         }
     }
 
-    fn deliver(&mut self, id: SequenceId, choice: Result<Option<Sampled>, GrammarError>) {
-        let Some(live) = self.live.get_mut(&id) else { return };
+    /// Takes a choice into its sequence and the scheduler; answers what its reader is to get.
+    fn settle(
+        &mut self,
+        id: SequenceId,
+        choice: Result<Option<Sampled>, GrammarError>,
+    ) -> Option<(Sender, Delta)> {
+        let live = self.live.get_mut(&id)?;
+        let sender = live.sender.clone();
         let delta = match choice.and_then(|sampled| live.accept(sampled)) {
             Ok(delta) => delta,
             Err(error) => {
-                live.sender.fail(&error.to_string());
+                sender.fail(&error.to_string());
                 self.stats.failed += 1;
                 self.remove(id);
-                return;
+                return None;
             }
         };
         self.stats.generated_tokens += delta.tokens.len() as u64;
-        let (tokens, finish) = (delta.tokens.clone(), delta.finish.clone());
-        live.sender.delta(delta);
-        match finish {
-            None => self.scheduler.append(id, &tokens),
+        match &delta.finish {
+            None => self.scheduler.append(id, &delta.tokens),
             Some((reason, _)) => {
                 match reason {
                     FinishReason::Length => self.stats.finished_length += 1,
@@ -229,6 +240,7 @@ impl Worker {
                 self.remove(id);
             }
         }
+        Some((sender, delta))
     }
 
     fn fail_all(&mut self, reason: &str) {

@@ -211,7 +211,17 @@ fn draw_token(kernels: Kernels, params: &SamplingParams, logits: &mut [f32], dra
     let sum = |kept: &[(u32, f64)]| kept.iter().map(|(_, p)| p).sum::<f64>();
     if params.top_p < 1.0 {
         let target = f64::from(params.top_p) * if floor > 0.0 { sum(&kept) } else { 1.0 };
-        kept.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        let order = |a: &(u32, f64), b: &(u32, f64)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+        // Only so much of a flat distribution is sorted as the target needs.
+        let mut head = 256;
+        while head < kept.len() {
+            kept.select_nth_unstable_by(head, order);
+            if sum(&kept[..head]) >= target {
+                kept.truncate(head);
+            }
+            head *= 8;
+        }
+        kept.sort_unstable_by(order);
         let mut mass = 0.0;
         let enough = kept.iter().position(|(_, p)| {
             mass += p;

@@ -10,7 +10,8 @@ use chela_engine::engine::{
     Engine, EngineOptions, FinishReason, Output, Request, SubmitError, ThinkingBudget,
 };
 use chela_engine::grammar::Grammar;
-use chela_engine::sampler::SamplingParams;
+use chela_engine::sampler::{SamplingParams, mix};
+use chela_engine::scheduler::Priority;
 
 use crate::{collect, engine, options, recordings_folder};
 
@@ -21,6 +22,14 @@ fn prompt(engine: &Engine, text: &str) -> Vec<u32> {
 fn endless(max_tokens: usize) -> SamplingParams {
     SamplingParams { max_tokens: Some(max_tokens), ignore_eos: true, ..SamplingParams::greedy() }
 }
+
+/// Servers share an engine between threads and send handles to others.
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    const fn sent<T: Send>() {}
+    shared::<Engine>();
+    sent::<chela_engine::engine::Handle>();
+};
 
 /// Waits until the engine's counts are as wanted.
 fn until(engine: &Engine, what: &str, wanted: impl Fn(&chela_engine::engine::Stats) -> bool) {
@@ -222,4 +231,37 @@ fn a_bench_reads_every_kind_of_step() {
     let huge = BenchOptions { batches: vec![100_000], ..wanted };
     let tight = EngineOptions { memory: Some(1 << 30), ..options() };
     assert!(bench(&model, &tight, &huge, &mut |_| {}, &mut |_| {}).is_err());
+}
+
+#[test]
+fn many_clients_that_come_and_go_leave_nothing_behind() {
+    let engine = engine(&EngineOptions { max_running: 6, context: Some(512), ..options() });
+    let text = prompt(&engine, &"The quick brown fox jumps over the lazy dog. ".repeat(8));
+    std::thread::scope(|scope| {
+        for client in 0..6u64 {
+            let (engine, text) = (&engine, &text);
+            scope.spawn(move || {
+                for i in 0..10u64 {
+                    let length = 1 + (mix(client * 100 + i) % text.len() as u64) as usize;
+                    let params = SamplingParams { n: 1 + (i % 3) as usize, ..endless(5 + 2 * i as usize) };
+                    let n = params.n;
+                    let request = Request {
+                        client: client.to_string(),
+                        priority: if i % 4 == 0 { Priority::Background } else { Priority::Interactive },
+                        ..Request::new(text[..length].to_vec(), params)
+                    };
+                    let mut handle = engine.submit(request).unwrap();
+                    match i % 5 {
+                        0 => drop(handle),
+                        1 => drop(handle.recv().map(|_| handle)),
+                        _ => assert_eq!(collect(handle, n).failed, None),
+                    }
+                }
+            });
+        }
+    });
+    until(&engine, "all is over", |s| s.load.running + s.load.waiting + s.waiting_new == 0);
+    let stats = engine.stats();
+    assert_eq!((stats.load.used_blocks, stats.failed), (0, 0), "{stats:?}");
+    assert!(engine.is_alive());
 }
