@@ -279,6 +279,11 @@ const FRAGMENTS: &[&str] = &[
     "<|start|>assistant",
     "commentary to=functions.add ",
     "<|call|>",
+    " to=functions.",
+    "<seed:think>",
+    "</seed:think>",
+    "[THINK]",
+    "[/THINK]",
     "<|tool_call>call:add{a:1",
     "<|tool_call>",
     "call:now{",
@@ -346,6 +351,11 @@ proptest! {
         at.sort_unstable();
         let pieces: Vec<_> = at.windows(2).map(|pair| &text[pair[0]..pair[1]]).collect();
         prop_assert_eq!(&in_parts(options(), pieces), &whole);
+        // Where nothing is a call and reasoning is off, nothing is taken out of the text.
+        let plain = whole.calls.is_empty() && whole.malformed.is_empty() && !text.contains("<|message|>");
+        if plain && modes[mode] == Some("off") {
+            prop_assert_eq!(&whole.text, &text);
+        }
         for call in &whole.calls {
             prop_assert!(serde_json::from_str::<serde_json::Value>(&call.arguments).is_ok());
         }
