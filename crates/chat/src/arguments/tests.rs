@@ -186,3 +186,29 @@ fn errors_say_what_to_do() {
         assert_eq!(error.to_string(), want);
     }
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+    /// Whatever a model writes gives arguments or an error, and repaired arguments are good ones.
+    #[test]
+    fn repaired_arguments_need_no_repair(
+        parts in proptest::collection::vec(
+            proptest::sample::select(vec![
+                "{", "}", "[", "]", "\"", "'", ":", ",", "\"city\"", "\"days\"", "tags", "5", "1e999", "-0", "true",
+                "None", "\\u12", "\\", "\n", " ", "é🦀", "\"path\": ", "{\"query\": \"a\"}", "\"filter\": {\"year\": \"1\"}",
+            ]),
+            0..14,
+        ),
+    ) {
+        let text = parts.concat();
+        for tool in &tools() {
+            if let Ok(first) = repair(&tool.name, &text, &tools()) {
+                let again = repair(&tool.name, &Value::Object(first.args.clone()).to_string(), &tools());
+                let again = again.expect("repaired arguments are accepted");
+                proptest::prop_assert_eq!(&again.args, &first.args, "{}", text);
+                proptest::prop_assert!(again.notes.is_empty(), "{}: {:?}", text, again.notes);
+            }
+        }
+    }
+}

@@ -75,8 +75,12 @@ impl FencedReader {
         if self.in_fence {
             // A closing fence ends with its line.
             let more = label.trim_start_matches([' ', '\t']);
-            if !more.is_empty() && !more.starts_with(['\n', '\r']) {
+            let spaces = label.len() - more.len();
+            if spaces > LABEL || !(more.is_empty() || more.starts_with(['\n', '\r'])) {
                 return reject;
+            }
+            if more.is_empty() && !cx.end {
+                return Some(Step::Wait);
             }
             self.in_fence = false;
             self.expects = true;
