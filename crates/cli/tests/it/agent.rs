@@ -191,8 +191,11 @@ fn a_large_answer_arrives_whole() {
 /// A model's line break before its first call was an empty first line of the answer.
 #[test]
 fn white_space_before_a_call_is_no_answer() {
-    let server =
-        Scripted::new().model("m").turn(Turn::text("\n\n").call("ls", json!({}))).turn(Turn::text("\nTwo.")).serve();
+    let server = Scripted::new()
+        .model("m")
+        .turn(Turn::text("\n\n").call("ls", json!({})))
+        .turn(Turn::text("\nTwo."))
+        .serve();
     let ran = World::with_vllm(&server.base_url()).run(&["agent", "-m", "hi"]);
     assert_eq!(ran.succeeds().out, "Two.\n");
 }
