@@ -480,3 +480,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_file_that_cannot_be_read_is_not_taken_for_a_missing_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("chela.json5");
+    fs::create_dir(&place).unwrap();
+    let error = edit::set_file(&place, &path("models.mode"), "merge", &Env::default()).unwrap_err();
+    assert!(matches!(error, EditError::Io { action: "read", .. }), "{error}");
+}

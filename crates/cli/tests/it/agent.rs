@@ -199,3 +199,71 @@ fn white_space_before_a_call_is_no_answer() {
     let ran = World::with_vllm(&server.base_url()).run(&["agent", "-m", "hi"]);
     assert_eq!(ran.succeeds().out, "Two.\n");
 }
+
+#[test]
+fn a_fallback_is_announced_and_answers() {
+    let server = Scripted::new().model("m").respond(|_| Turn::text("from the other")).serve();
+    let world = World::with_config(&format!(
+        "{{ agents: {{ defaults: {{ model: {{ primary: 'dead/x', fallbacks: ['live/m'] }} }} }}, models: {{ providers: {{ \
+         dead: {{ baseUrl: 'http://127.0.0.1:9/v1', models: [{{ id: 'x', contextWindow: 9000, maxTokens: 100 }}] }}, \
+         live: {{ baseUrl: '{}' }} }} }} }}",
+        server.base_url()
+    ));
+    let ran = world.run(&["agent", "-m", "hi"]);
+    assert_eq!(ran.succeeds().out, "from the other\n");
+    assert!(ran.err.contains("dead/x") && ran.err.contains("live/m"), "{ran:?}");
+    // A model that is named for the task is the one that answers, or nobody.
+    let ran = world.run(&["agent", "-m", "hi", "--model", "dead/x"]);
+    assert_eq!((ran.code, ran.out.as_str()), (3, ""), "{ran:?}");
+}
+
+#[test]
+fn timeout_seconds_limits_the_whole_turn_where_it_is_set() {
+    let server = Scripted::new().model("m").turn(Turn::text("part").pause(Duration::from_secs(60))).serve();
+    let world = World::with_vllm(&server.base_url());
+    world.write_config("{ agents: { defaults: { timeoutSeconds: 1 } } }");
+    let ran = world.run(&["agent", "-m", "hi"]);
+    assert_eq!((ran.code, ran.out.as_str()), (1, "part\n"), "{ran:?}");
+    assert!(ran.err.contains("timeoutSeconds") || ran.err.contains("1 s"), "{ran:?}");
+}
+
+#[test]
+fn configured_headers_stand_on_every_request() {
+    let server = Scripted::new().model("m").turn(Turn::text("ok")).serve();
+    let world = World::with_config(&format!(
+        "{{ models: {{ providers: {{ mine: {{ baseUrl: '{}', headers: {{ 'x-team': '${{TEAM}}' }} }} }} }} }}",
+        server.base_url()
+    ))
+    .env("TEAM", "blue");
+    world.run(&["agent", "-m", "hi"]).succeeds();
+    let asked = server.requests();
+    assert!(asked.len() > 1 && asked.iter().all(|r| r.header("x-team") == "blue"), "{asked:?}");
+}
+
+#[test]
+fn a_base_url_of_openai_makes_a_provider() {
+    let server = Scripted::new().model("m").turn(Turn::text("ok")).serve();
+    let world = World::new().env("OPENAI_BASE_URL", &server.base_url()).env("OPENAI_API_KEY", "sk-1");
+    world.run(&["agent", "-m", "hi", "--model", "openai/m"]).succeeds();
+    assert_eq!(server.chats()[0].header("authorization"), "Bearer sk-1");
+}
+
+#[test]
+fn a_file_on_standard_input_is_read_to_its_end() {
+    let server = Scripted::new().model("m").turn(Turn::text("ok")).serve();
+    let world = World::with_vllm(&server.base_url());
+    world.file("long.txt", &"line\n".repeat(500));
+    let file = std::fs::File::open(world.work().join("long.txt")).unwrap();
+    let child = world.command(&["agent", "-m", "Count"]).stdin(file).spawn().unwrap();
+    finish(child).succeeds();
+    let sent = server.chats()[0].json()["messages"][1]["content"].as_str().unwrap().to_owned();
+    assert_eq!(sent.matches("line\n").count(), 500);
+}
+
+#[test]
+fn a_text_that_only_mentions_a_tool_is_no_call() {
+    let text = "You could use read to look at a.txt: {\"name\": \"read\"} is not a call.";
+    let server = Scripted::new().model("qwen3-4b").no_parser().turn(Turn::text(text)).serve();
+    let ran = World::with_vllm(&server.base_url()).run(&["agent", "-m", "hi"]);
+    assert_eq!(ran.succeeds().out, format!("{text}\n"));
+}
