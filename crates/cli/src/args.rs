@@ -1,5 +1,6 @@
 //! The command line.
 
+use chela_protocol::{ApproveMode, Thinking};
 use clap::{Args, Parser, Subcommand, ValueHint};
 use std::path::PathBuf;
 
@@ -48,6 +49,9 @@ pub enum Command {
     /// List, inspect and choose models.
     #[command(subcommand)]
     Models(Models),
+    /// List, read, search and remove sessions; take back what one changed.
+    #[command(subcommand)]
+    Sessions(Sessions),
     /// Read and change the configuration.
     #[command(subcommand)]
     Config(Config),
@@ -73,6 +77,8 @@ Examples:
   chela agent -m 'Summarise README.md'
   chela agent --model vllm/Qwen/Qwen3-8B -m 'What changed here?' < changes.txt
   echo 'List the largest files' | chela agent
+  chela agent --session notes -m 'And what else?'
+  chela agent --approve edits -m 'Fix the typo in README.md'
   chela agent --json -m 'hi' | jq -r 'select(.type == \"text_delta\").text'")]
 pub struct Agent {
     /// The message. Without it, standard input is the message; with it, standard input is context.
@@ -84,9 +90,66 @@ pub struct Agent {
     /// Print the events as JSON lines instead of the answer.
     #[arg(long)]
     pub json: bool,
+    /// Continue the session of this name, or begin it; `last` is the newest of this folder.
+    #[arg(long, value_name = "NAME")]
+    pub session: Option<String>,
+    /// How much the model thinks: off, low, medium or high.
+    #[arg(long, value_name = "LEVEL")]
+    pub thinking: Option<Thinking>,
+    /// What is allowed without asking: ask, edits, all or none [default: ask on a terminal, else none].
+    #[arg(long, value_name = "MODE")]
+    pub approve: Option<ApproveMode>,
+    /// Requests to the model at most.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_steps: Option<u32>,
     /// Print the fixed prompt with its tokens per section, and stop.
     #[arg(long)]
     pub explain_prompt: bool,
+}
+
+/// `chela sessions`.
+#[derive(Debug, Subcommand)]
+pub enum Sessions {
+    /// List the sessions, the newest first.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print what was said in a session.
+    #[command(after_help = "Examples:\n  chela sessions show notes\n  chela sessions show 01a207ea --json")]
+    Show {
+        /// Its name, its id, or enough of the id.
+        session: String,
+        /// Print the stored items as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Find the items in which all words occur.
+    Search {
+        /// The words.
+        #[arg(required = true)]
+        words: Vec<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take back what `write` and `edit` did in the newest turn that changed a file.
+    Undo {
+        /// Its name, its id, or enough of the id.
+        session: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove a session and what is kept for its undo.
+    Delete {
+        /// Its name, its id, or enough of the id.
+        session: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// `chela models`.

@@ -9,7 +9,7 @@ use chela_agent::remote::Remote;
 use chela_agent::tool::Registry;
 use chela_agent::{Agent, Parts, Settings};
 use chela_client::{Catalog, ModelClient, Timing};
-use chela_protocol::ApproveMode;
+use chela_protocol::{ApproveMode, Thinking};
 use chela_tools::files::{self, Files};
 use chela_tools::undo::UndoLog;
 use jiff::tz::TimeZone;
@@ -29,6 +29,10 @@ pub struct Wishes {
     pub can_ask: bool,
     /// What is allowed without asking.
     pub approve: ApproveMode,
+    /// How much the model thinks, if not as usual.
+    pub thinking: Option<Thinking>,
+    /// Requests to the model at most, if not as usual.
+    pub max_steps: Option<u32>,
 }
 
 /// The tools of a workspace, in the order in which the model sees them.
@@ -83,6 +87,8 @@ fn settings(context: &Context, wishes: &Wishes, workspace: PathBuf) -> Settings 
     settings.can_ask = wishes.can_ask;
     settings.budgets.time = context.loaded.config.agents.defaults.timeout;
     settings.time_zone = TimeZone::system();
+    settings.thinking = wishes.thinking.unwrap_or(settings.thinking);
+    settings.budgets.steps = wishes.max_steps.unwrap_or(settings.budgets.steps);
     settings
 }
 

@@ -15,6 +15,8 @@ pub struct Surroundings {
     pub folder: std::io::Result<PathBuf>,
     /// What standard input is.
     pub stdin: Stdin,
+    /// Whether standard output is a terminal.
+    pub stdout_is_terminal: bool,
     /// Whether standard error is a terminal.
     pub stderr_is_terminal: bool,
 }
@@ -28,6 +30,7 @@ impl Surroundings {
             variables: pairs.collect(),
             folder: std::env::current_dir(),
             stdin: Stdin::read(),
+            stdout_is_terminal: std::io::stdout().is_terminal(),
             stderr_is_terminal: std::io::stderr().is_terminal(),
         }
     }

@@ -5,6 +5,7 @@ use chela_protocol::{
 };
 use serde_json::Value;
 
+use crate::env::Surroundings;
 use crate::exit::{Code, Failure, Outcome};
 use crate::output::{self, say, tokens};
 
@@ -24,6 +25,8 @@ pub enum Wish {
 /// Shows the events of one turn.
 pub struct Front {
     json: bool,
+    /// stdout is a terminal, which no text may steer.
+    terminal: bool,
     /// Colour and dim text on stderr.
     style: bool,
     verbose: bool,
@@ -37,8 +40,18 @@ pub struct Front {
 
 impl Front {
     /// A front that prints the answer, or with `json` all events as JSON lines.
-    pub fn new(json: bool, style: bool, verbose: bool) -> Self {
-        Self { json, style, verbose, line_begun: false, spoken: false, reasoning: false, result: None }
+    pub fn new(json: bool, surroundings: &Surroundings, verbose: bool) -> Self {
+        let (terminal, style) = (surroundings.stdout_is_terminal, surroundings.may_style_stderr());
+        Self {
+            json,
+            terminal,
+            style,
+            verbose,
+            line_begun: false,
+            spoken: false,
+            reasoning: false,
+            result: None,
+        }
     }
 
     /// How the turn ended. Without an end event it failed.
@@ -113,12 +126,12 @@ impl Front {
         }
         self.spoken = true;
         self.line_begun = !text.ends_with('\n');
-        output::answer(text)
+        if self.terminal { output::answer(&output::printable(text)) } else { output::answer(text) }
     }
 
     fn reason(&mut self, text: &str) {
         self.reasoning = true;
-        output::prompt(self.dim(text));
+        output::prompt(self.dim(&output::printable(text)));
     }
 
     /// A line beside the answer; the answer goes on in a new line.
@@ -128,7 +141,7 @@ impl Front {
             self.reasoning = false;
             say("");
         }
-        say(self.dim(line));
+        say(self.dim(&output::printable(line)));
         Ok(())
     }
 

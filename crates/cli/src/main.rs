@@ -50,6 +50,7 @@ fn run(cli: Cli, surroundings: Surroundings) -> Outcome {
             match command {
                 Command::Agent(args) => commands::agent::run(args, &context),
                 Command::Models(command) => commands::models::run(command, &context),
+                Command::Sessions(command) => commands::sessions::run(command, &context),
                 Command::Auth(command) => commands::auth::run(command, &context),
                 Command::Doctor(args) => commands::doctor::run(args, &context),
                 Command::Completions { .. } | Command::Config(_) => Ok(()),

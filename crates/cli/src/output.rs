@@ -67,6 +67,13 @@ pub fn tokens(n: u64) -> String {
     text
 }
 
+/// Text from a model or a file, for a terminal: control characters other than line breaks and tabs
+/// are shown as U+FFFD, so that nothing steers the terminal.
+pub fn printable(text: &str) -> String {
+    let safe = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
+    text.chars().map(|c| if safe(c) { c } else { '\u{fffd}' }).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -71,7 +71,7 @@ impl OpenSession {
     /// [`StoreError::Damaged`] where an item is not what was written; the session is then marked,
     /// and stays as it is.
     pub fn records(&mut self) -> Result<Vec<Record>, StoreError> {
-        let records = match self.read() {
+        let records = match read(&self.db, self.n, &self.shown) {
             Ok(records) => records,
             Err(StoreError::Damaged { name, why }) => {
                 let mark = "UPDATE session SET damaged = ?2 WHERE n = ?1 AND damaged IS NULL";
@@ -92,36 +92,6 @@ impl OpenSession {
         let cut = draft.cut();
         self.append(std::slice::from_ref(&cut))?;
         Ok(records.into_iter().chain([cut]).collect())
-    }
-
-    fn read(&self) -> Result<Vec<Record>, StoreError> {
-        let failed = |cause| self.db.failed(cause);
-        let mut statement = self
-            .db
-            .connection
-            .prepare_cached("SELECT seq, body, sum FROM item WHERE session = ?1 ORDER BY seq")
-            .map_err(failed)?;
-        let mut rows = statement.query([self.n]).map_err(failed)?;
-        let mut records = Vec::new();
-        while let Some(row) = rows.next().map_err(failed)? {
-            let at = records.len();
-            let damaged = |why: String| StoreError::Damaged {
-                name: self.shown.clone(),
-                why: format!("item {at} {why}"),
-            };
-            let seq: i64 = row.get(0).map_err(failed)?;
-            let body =
-                row.get_ref(1).and_then(|v| Ok(v.as_str()?)).map_err(|_| damaged("is no text".into()))?;
-            let sum: i64 = row.get(2).map_err(failed)?;
-            if seq != at as i64 {
-                return Err(damaged(format!("is missing; the next one is {seq}")));
-            }
-            if i64::from(crc32fast::hash(body.as_bytes())) != sum {
-                return Err(damaged("does not match its checksum".into()));
-            }
-            records.push(serde_json::from_str(body).map_err(|e| damaged(format!("cannot be read: {e}")))?);
-        }
-        Ok(records)
     }
 
     /// Adds records and removes the draft, in one step. When it returns, they are durable.
@@ -174,6 +144,33 @@ impl OpenSession {
             .map_err(|cause| self.db.failed(cause))?;
         Ok(())
     }
+}
+
+/// The items of session number `n`, checked.
+pub(crate) fn read(db: &Db, n: i64, shown: &str) -> Result<Vec<Record>, StoreError> {
+    let failed = |cause| db.failed(cause);
+    let mut statement = db
+        .connection
+        .prepare_cached("SELECT seq, body, sum FROM item WHERE session = ?1 ORDER BY seq")
+        .map_err(failed)?;
+    let mut rows = statement.query([n]).map_err(failed)?;
+    let mut records = Vec::new();
+    while let Some(row) = rows.next().map_err(failed)? {
+        let at = records.len();
+        let damaged =
+            |why: String| StoreError::Damaged { name: shown.to_owned(), why: format!("item {at} {why}") };
+        let seq: i64 = row.get(0).map_err(failed)?;
+        let body = row.get_ref(1).and_then(|v| Ok(v.as_str()?)).map_err(|_| damaged("is no text".into()))?;
+        let sum: i64 = row.get(2).map_err(failed)?;
+        if seq != at as i64 {
+            return Err(damaged(format!("is missing; the next one is {seq}")));
+        }
+        if i64::from(crc32fast::hash(body.as_bytes())) != sum {
+            return Err(damaged("does not match its checksum".into()));
+        }
+        records.push(serde_json::from_str(body).map_err(|e| damaged(format!("cannot be read: {e}")))?);
+    }
+    Ok(records)
 }
 
 /// The first line of a message, cut at a character.

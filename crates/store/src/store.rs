@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use chela_protocol::{SessionId, SessionRow};
+use chela_protocol::{Record, SessionId, SessionRow};
 use rusqlite::{OptionalExtension, Row, params};
 
 use crate::db::Db;
 use crate::lock::{Lock, Taken};
 use crate::search::{self, Hit};
-use crate::{OpenSession, StoreError};
+use crate::{OpenSession, StoreError, session};
 
 /// All sessions, in one SQLite file.
 #[derive(Debug)]
@@ -109,6 +109,16 @@ impl Store {
         );
         let found = self.db.connection.query_row(&sql, [folder], info).optional();
         Ok(found.map_err(|e| self.db.failed(e))?.map(|(info, _)| info))
+    }
+
+    /// What was written in a session so far, also while another process has it open.
+    ///
+    /// # Errors
+    /// There is no such session, or it is damaged.
+    pub fn read(&self, name: &str) -> Result<Vec<Record>, StoreError> {
+        let (info, n) = self.find(name)?.ok_or_else(|| StoreError::Missing(name.to_owned()))?;
+        let shown = info.row.name.unwrap_or_else(|| info.row.id.to_string());
+        session::read(&self.db, n, &shown)
     }
 
     /// All sessions, the newest first.

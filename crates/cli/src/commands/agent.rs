@@ -80,8 +80,15 @@ fn read_stdin() -> Result<String, Failure> {
 async fn turn(args: args::Agent, context: &Context, message: Op) -> Outcome {
     let catalog = first_run::catalog(context).await?;
     let can_ask = context.surroundings.can_ask() && !args.json;
-    let approve = if can_ask { ApproveMode::Ask } else { ApproveMode::None };
-    let wishes = Wishes { model: args.model, session: None, can_ask, approve };
+    let approve = args.approve.unwrap_or(if can_ask { ApproveMode::Ask } else { ApproveMode::None });
+    let wishes = Wishes {
+        model: args.model,
+        session: args.session,
+        can_ask,
+        approve,
+        thinking: args.thinking,
+        max_steps: args.max_steps,
+    };
     let agent = tokio::select! {
         agent = compose::agent(context, Arc::new(catalog), wishes) => agent?,
         () = wait_for_interrupt() => return Err(Failure::new(Code::Interrupted, "interrupted")),
@@ -89,7 +96,7 @@ async fn turn(args: args::Agent, context: &Context, message: Op) -> Outcome {
 
     let (ops, op_queue) = mpsc::channel(AHEAD);
     let (events, mut event_queue) = mpsc::channel(AHEAD);
-    let mut front = Front::new(args.json, context.surroundings.may_style_stderr(), context.verbose > 0);
+    let mut front = Front::new(args.json, &context.surroundings, context.verbose > 0);
     let running = tokio::spawn(agent.run(op_queue, events));
     // The agent listens until it has ended, so a message that cannot be sent means that it has.
     let _ = ops.send(message).await;

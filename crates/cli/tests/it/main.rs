@@ -8,4 +8,5 @@ mod config;
 mod doctor;
 mod models;
 mod seed;
+mod sessions;
 mod world;

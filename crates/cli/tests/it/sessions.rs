@@ -1,0 +1,98 @@
+//! Sessions through the binary.
+
+use chela_server::{Scripted, Turn};
+use serde_json::{Value, json};
+
+use crate::world::World;
+
+fn messages(body: &Value) -> Vec<String> {
+    body["messages"].as_array().unwrap().iter().map(Value::to_string).collect()
+}
+
+#[test]
+fn a_named_session_goes_on_over_processes_with_the_same_prefix() {
+    let server = Scripted::new()
+        .model("m")
+        .turn(Turn::new().call("ls", json!({})))
+        .turn(Turn::text("One file."))
+        .turn(Turn::text("Still one."))
+        .turn(Turn::text("Yes."))
+        .serve();
+    let world = World::with_vllm(&server.base_url());
+    world.run(&["agent", "--session", "s", "-m", "How many?"]).succeeds();
+    world.run(&["agent", "--session", "s", "-m", "And now?"]).succeeds();
+    world.run(&["agent", "--session", "last", "-m", "Sure?"]).succeeds();
+    let bodies: Vec<Value> = server.chats().iter().map(|c| c.json()).collect();
+    for pair in bodies.windows(2) {
+        let (before, after) = (messages(&pair[0]), messages(&pair[1]));
+        assert_eq!(before[..], after[..before.len()]);
+        assert_eq!(pair[0]["tools"].to_string(), pair[1]["tools"].to_string());
+    }
+    assert!(messages(&bodies[3]).len() > messages(&bodies[2]).len());
+    let list = world.json(&["sessions", "list", "--json"]);
+    assert_eq!(
+        (list.as_array().unwrap().len(), &list[0]["name"], &list[0]["title"]),
+        (1, &json!("s"), &json!("How many?"))
+    );
+}
+
+#[test]
+fn without_a_name_every_call_is_a_new_saved_session() {
+    let server = Scripted::new().model("m").respond(|_| Turn::text("the answer is blue")).serve();
+    let world = World::with_vllm(&server.base_url());
+    world.run(&["agent", "-m", "first"]).succeeds();
+    world.run(&["agent", "-m", "second"]).succeeds();
+    let list = world.json(&["sessions", "list", "--json"]);
+    assert_eq!(list.as_array().unwrap().len(), 2);
+    let id = list[0]["id"].as_str().unwrap();
+    let shown = world.run(&["sessions", "show", id]);
+    assert!(shown.succeeds().out.contains("> second") && shown.out.contains("blue"), "{shown:?}");
+    assert_eq!(world.json(&["sessions", "search", "blue", "--json"]).as_array().unwrap().len(), 2);
+    world.run(&["sessions", "search", "green"]).fails(1, &["green"]);
+    world.run(&["sessions", "delete", id]).succeeds();
+    world.run(&["sessions", "show", id]).fails(2, &["no session", "chela sessions list"]);
+    world.run(&["agent", "--session", "last", "-m", "x"]).succeeds();
+}
+
+#[test]
+fn a_change_is_taken_back_byte_for_byte() {
+    let server = Scripted::new()
+        .model("m")
+        .turn(Turn::new().call("read", json!({"path": "a.txt"})))
+        .turn(Turn::new().call("edit", json!({"path": "a.txt", "oldText": "one", "newText": "two"})))
+        .turn(Turn::text("done"))
+        .serve();
+    let world = World::with_vllm(&server.base_url());
+    world.file("a.txt", "one\r\n\tx");
+    world.run(&["agent", "--session", "s", "--approve", "edits", "-m", "change it"]).succeeds();
+    let text = || std::fs::read_to_string(world.work().join("a.txt")).unwrap();
+    assert_eq!(text(), "two\r\n\tx");
+    assert!(world.run(&["sessions", "undo", "s"]).succeeds().out.contains("a.txt"));
+    assert_eq!(text(), "one\r\n\tx");
+    world.run(&["sessions", "undo", "s"]).fails(1, &[]);
+}
+
+#[test]
+fn what_would_ask_is_refused_without_a_terminal() {
+    let server = Scripted::new()
+        .model("m")
+        .turn(Turn::new().call("write", json!({"path": "a.txt", "content": "x"})))
+        .turn(Turn::text("I may not."))
+        .serve();
+    let world = World::with_vllm(&server.base_url());
+    world.run(&["agent", "-m", "write it"]).fails(4, &["--approve"]);
+    assert!(!world.work().join("a.txt").exists());
+    world.run(&["agent", "--approve", "some", "-m", "x"]).fails(2, &["none, ask, edits, all"]);
+}
+
+#[test]
+fn steps_are_limited() {
+    let server = Scripted::new().model("m").respond(|r| match r.tool_choice {
+        Some(chela_openai::chat::ToolChoice::None) => Turn::text("out of steps"),
+        _ => Turn::new().call("ls", json!({})),
+    });
+    let server = server.serve();
+    let world = World::with_vllm(&server.base_url());
+    let ran = world.run(&["agent", "--max-steps", "3", "-m", "go"]);
+    assert_eq!((ran.code, server.chats().len()), (1, 3), "{ran:?}");
+}
