@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use crate::core::now;
 use crate::model::{Model, ModelEvent, Request};
 use crate::tool::{floor, head_and_tail};
-use crate::transcript::{Transcript, add_usage};
+use crate::transcript::Transcript;
 use crate::turn::Turn;
 
 /// A tool result longer than this is worth shortening, to about half of it.
@@ -214,7 +214,7 @@ impl Turn<'_> {
     }
 
     async fn spent(&mut self, usage: &Usage) {
-        add_usage(&mut self.usage, usage);
+        self.usage.add(usage);
         self.emit(Event::Usage(usage.clone())).await;
     }
 

@@ -101,7 +101,7 @@ impl Transcript {
             Item::Assistant { calls, usage, .. } => {
                 self.call_ids.extend(calls.iter().map(|call| call.id.clone()));
                 if let Some(usage) = usage {
-                    add_usage(&mut self.usage, usage);
+                    self.usage.add(usage);
                 }
             }
             Item::ToolResult { taint, .. } => self.taint = self.taint.union(*taint),
@@ -414,24 +414,8 @@ pub fn usage(records: &[Record]) -> Option<Usage> {
     let mut total = None;
     for record in records {
         if let Item::Assistant { usage: Some(usage), .. } = &record.item {
-            add_usage(total.get_or_insert_with(Usage::default), usage);
+            total.get_or_insert_with(Usage::default).add(usage);
         }
     }
     total
-}
-
-/// Adds `more` to `total`. The window is the newest.
-pub fn add_usage(total: &mut Usage, more: &Usage) {
-    fn add<T: std::ops::Add<Output = T> + Copy>(total: &mut Option<T>, more: Option<T>) {
-        *total = match (*total, more) {
-            (Some(a), Some(b)) => Some(a + b),
-            (a, b) => a.or(b),
-        };
-    }
-    total.prompt += more.prompt;
-    total.completion += more.completion;
-    add(&mut total.cached, more.cached);
-    add(&mut total.reasoning, more.reasoning);
-    add(&mut total.cost, more.cost);
-    total.window = more.window.or(total.window);
 }

@@ -14,7 +14,7 @@ use crate::journal::JournalError;
 use crate::model::Model;
 use crate::prompt;
 use crate::step::{Reply, ReplyEnd};
-use crate::transcript::{add_usage, repair};
+use crate::transcript::repair;
 
 /// What the user sends.
 pub(crate) struct UserMessage {
@@ -249,7 +249,7 @@ impl<'a> Turn<'a> {
     /// Acts on a reply.
     async fn take(&mut self, model: &dyn Model, mut reply: Reply) -> Result<Next, Outcome> {
         if let Some(usage) = &reply.usage {
-            add_usage(&mut self.usage, usage);
+            self.usage.add(usage);
         }
         let end = reply.end.clone();
         match end {
