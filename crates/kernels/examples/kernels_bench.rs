@@ -2,14 +2,15 @@
 //! minute: `cargo run --release -p chela-kernels --example kernels_bench [isa] [threads] [format …]`.
 //!
 //! Each figure is the median of several passes over all matrices of a step (random weights, 16
-//! layers and the head, bf16 without the head). Attention, norms and sampling are not in it.
+//! layers and the head, bf16 without the head), each pass right after a reading of bandwidth and
+//! peak; shares are medians of the passes' own. Attention, norms and sampling are not in it.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a command-line tool")]
 
 use std::time::Instant;
 
 use chela_kernels::{
-    Activation, AlignedBytes, Arrangement, Epilogue, Format, Isa, Kernels, Matrix, Packed, Pool, Rows,
-    RowsMut, Shape, SharedBytes,
+    Activation, AlignedBytes, Arrangement, BandwidthProbe, Epilogue, Format, Isa, Kernels, Matrix, Packed,
+    Pool, Rows, RowsMut, Shape, SharedBytes,
 };
 
 const LAYERS: usize = 16;
@@ -114,8 +115,7 @@ fn main() {
     let k = Kernels::for_isa(isa).unwrap();
     let pool = Pool::new(threads).unwrap();
     println!("{isa}, {threads} threads");
-    let (int8, bf16, f32) = (k.peak_int8(&pool), k.peak_bf16(&pool), k.peak_f32(&pool));
-    println!("peak int8 {:.3}, bf16 {:.3}, f32 {:.3} Tops", int8 / 1e12, bf16 / 1e12, f32 / 1e12);
+    let probe = BandwidthProbe::new().unwrap();
     let mut buffers = Buffers {
         x: (0..512 * HIDDEN).map(|i| (i % 201) as f32 / 100.0 - 1.0).collect(),
         y: vec![0.0; 512 * FFN],
@@ -127,7 +127,6 @@ fn main() {
         if !wanted.is_empty() && !wanted.iter().any(|w| *w == format!("{format:?}")) {
             continue;
         }
-        let peak = if format == Format::Bf16 { bf16 } else { int8 };
         let model = Model::new(format);
         let bytes: usize = model.matrices().map(|m| m.shape().bytes()).sum();
         for tokens in [1, 4, 8, 16, 512] {
@@ -136,27 +135,33 @@ fn main() {
             let layers: usize = model.layers.len() * (QKV * HIDDEN + HIDDEN * HIDDEN + 3 * FFN * HIDDEN);
             let operations = 2.0 * (layers * tokens + head * sampled) as f64;
             let passes = if tokens > 16 { 3 } else { 15 };
-            let bandwidth = k.bandwidth(&pool).unwrap();
+            let reference = |k: Kernels| match format {
+                Format::Bf16 => k.peak_bf16(&pool),
+                _ => k.peak_int8(&pool),
+            };
             model.step(k, &pool, tokens, &mut buffers);
-            let time = median(
-                (0..passes)
-                    .map(|_| {
-                        let start = Instant::now();
-                        model.step(k, &pool, tokens, &mut buffers);
-                        start.elapsed().as_secs_f64()
-                    })
-                    .collect(),
-            );
+            let (mut times, mut walks, mut peaks) = (Vec::new(), Vec::new(), Vec::new());
+            for _ in 0..passes {
+                walks.push(probe.read(k, &pool));
+                peaks.push(reference(k));
+                let start = Instant::now();
+                model.step(k, &pool, tokens, &mut buffers);
+                times.push(start.elapsed().as_secs_f64());
+            }
+            let of_walk = times.iter().zip(&walks).map(|(t, w)| bytes as f64 / t / w).collect();
+            let of_peak = times.iter().zip(&peaks).map(|(t, p)| operations / t / p).collect();
+            let (time, walk, peak) = (median(times), median(walks), median(peaks));
             println!(
                 "{format:?} tokens {tokens:>3}: {:8.2} ms, {:7.1} tokens/s, {:5.1} GB/s ({:3.0} % of {:.1}), \
-                 {:.3} Tops ({:2.0} % of peak)",
+                 {:.3} Tops ({:2.0} % of {:.3})",
                 time * 1e3,
                 tokens as f64 / time,
                 bytes as f64 / time / 1e9,
-                100.0 * bytes as f64 / time / bandwidth,
-                bandwidth / 1e9,
+                100.0 * median(of_walk),
+                walk / 1e9,
                 operations / time / 1e12,
-                100.0 * operations / time / peak,
+                100.0 * median(of_peak),
+                peak / 1e12,
             );
         }
     }

@@ -28,6 +28,8 @@
 
 /// Output rows per panel.
 pub const PANEL_ROWS: usize = 16;
+/// Number of the layout of panels, raised when their bytes change: a part of the name of a cache.
+pub const PANEL_LAYOUT: u32 = 1;
 /// Bytes of a line.
 pub(crate) const LINE: usize = 64;
 /// Bytes of the trailer of the K formats.

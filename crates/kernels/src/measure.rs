@@ -21,26 +21,43 @@ const CHAINS: usize = 12;
 /// What the chains multiply with, from memory as in the kernels.
 const ONES: [u32; CHAINS] = [0x0101_0101; CHAINS];
 
+/// A large buffer to read through, for readings beside the figures that they are compared with.
+#[derive(Debug)]
+pub struct BandwidthProbe {
+    bytes: AlignedBytes,
+}
+
+impl BandwidthProbe {
+    /// Allocates and touches 512 MiB.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn new() -> Result<Self, Error> {
+        let mut bytes = AlignedBytes::zeroed(WALK_BYTES)?;
+        bytes.chunks_mut(4096).for_each(|page| page[0] = 1);
+        Ok(Self { bytes })
+    }
+
+    /// One walk of all threads over the buffer, in bytes per second.
+    pub fn read(&self, kernels: Kernels, pool: &Pool) -> f64 {
+        let start = Instant::now();
+        pool.run(WALK_BYTES / WALK_TASK, |i| {
+            let part = &self.bytes[i * WALK_TASK..][..WALK_TASK];
+            // SAFETY: the set is one that this CPU has.
+            std::hint::black_box(unsafe { (kernels.table().read)(part) });
+        });
+        WALK_BYTES as f64 / start.elapsed().as_secs_f64()
+    }
+}
+
 impl Kernels {
-    /// Memory bandwidth in bytes per second, all threads reading: the median of several walks over
-    /// 512 MiB.
+    /// Memory bandwidth in bytes per second, all threads reading: the median of several walks.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`].
     pub fn bandwidth(&self, pool: &Pool) -> Result<f64, Error> {
-        let mut bytes = AlignedBytes::zeroed(WALK_BYTES)?;
-        bytes.chunks_mut(4096).for_each(|page| page[0] = 1);
-        let bytes = &*bytes;
-        let walk = || {
-            let start = Instant::now();
-            pool.run(WALK_BYTES / WALK_TASK, |i| {
-                // SAFETY: the set is one that this CPU has.
-                let sum = unsafe { (self.table().read)(&bytes[i * WALK_TASK..][..WALK_TASK]) };
-                std::hint::black_box(sum);
-            });
-            WALK_BYTES as f64 / start.elapsed().as_secs_f64()
-        };
-        Ok(median((0..WALKS).map(|_| walk()).collect()))
+        let probe = BandwidthProbe::new()?;
+        Ok(median((0..WALKS).map(|_| probe.read(*self, pool)).collect()))
     }
 
     /// Multiplications and additions per second of 8-bit products, all threads, from registers.
