@@ -102,7 +102,7 @@ fn q8_0(block: &[u8], out: &mut [f32]) {
 /// The six-bit scale and minimum of 32-element group `j` (0..8) in the 12 bytes that Q4_K and
 /// Q5_K share: groups 0..4 in the low six bits of bytes `j` and `j + 4`, groups 4..8 in the
 /// nibbles of byte `j + 4` with their top two bits above those of group `j - 4`.
-pub fn k_scale_min(scales: &[u8], j: usize) -> (u8, u8) {
+fn k_scale_min(scales: &[u8], j: usize) -> (u8, u8) {
     if j < 4 {
         (scales[j] & 0x3f, scales[j + 4] & 0x3f)
     } else {

@@ -31,44 +31,6 @@ impl<'a> Tensor<'a> {
         self.shape.last().copied().unwrap_or(1)
     }
 
-    /// The stored bytes of some of the rows (all sizes but the innermost taken as one).
-    ///
-    /// # Errors
-    /// [`FormatError::Invalid`] if there are fewer rows.
-    pub fn rows(&self, rows: Range<usize>) -> Result<&'a [u8], FormatError> {
-        let bytes = self.row_len() / self.dtype.block_len() * self.dtype.block_bytes();
-        let range = rows.start.checked_mul(bytes).zip(rows.end.checked_mul(bytes));
-        let found = range.and_then(|(start, end)| self.data.get(start..end));
-        found.ok_or_else(|| {
-            let count = self.len() / self.row_len().max(1);
-            FormatError::invalid(
-                format!("rows of tensor {:?}", self.name),
-                None,
-                format!("a range within 0..{count}"),
-                format!("{rows:?}"),
-            )
-        })
-    }
-
-    /// Some of the rows as f32, in order.
-    ///
-    /// # Errors
-    /// [`FormatError::Unsupported`] if the type is one that we cannot read,
-    /// [`FormatError::Invalid`] if there are fewer rows or `out` has another length.
-    pub fn read_rows(&self, rows: Range<usize>, out: &mut [f32]) -> Result<(), FormatError> {
-        self.check_readable()?;
-        let bytes = self.rows(rows.clone())?;
-        if dequant::dequantize(self.dtype, bytes, out) {
-            return Ok(());
-        }
-        Err(FormatError::invalid(
-            format!("length of the buffer for tensor {:?}", self.name),
-            None,
-            format!("{} elements", rows.len() * self.row_len()),
-            out.len(),
-        ))
-    }
-
     /// All elements as f32, rows one after the other.
     ///
     /// # Errors

@@ -161,36 +161,12 @@ impl<'a> Config<'a> {
         self.typed(key, "a whole number", Value::as_uint)
     }
 
-    /// A whole number that fits `usize`.
-    ///
-    /// # Errors
-    /// [`FormatError::Invalid`] if the field has another type or is too large.
-    pub fn size(&self, key: &str) -> Result<Option<usize>, FormatError> {
-        self.typed(key, "a size", |value| value.as_uint()?.try_into().ok())
-    }
-
-    /// A size that must be there.
-    ///
-    /// # Errors
-    /// [`FormatError::Missing`] if it is not, [`FormatError::Invalid`] if it has another type.
-    pub fn need_size(&self, key: &str) -> Result<usize, FormatError> {
-        self.size(key)?.ok_or_else(|| self.absent(key))
-    }
-
     /// Any number.
     ///
     /// # Errors
     /// [`FormatError::Invalid`] if the field has another type.
     pub fn float(&self, key: &str) -> Result<Option<f64>, FormatError> {
         self.typed(key, "a number", Value::as_float)
-    }
-
-    /// A number that must be there.
-    ///
-    /// # Errors
-    /// [`FormatError::Missing`] if it is not, [`FormatError::Invalid`] if it has another type.
-    pub fn need_float(&self, key: &str) -> Result<f64, FormatError> {
-        self.float(key)?.ok_or_else(|| self.absent(key))
     }
 
     /// `true` or `false`.
@@ -231,28 +207,12 @@ impl<'a> Config<'a> {
         self.typed(key, "a whole number or a list of them", |value| each(value, Value::as_uint))
     }
 
-    /// Numbers: a list of them, or a single one.
-    ///
-    /// # Errors
-    /// [`FormatError::Invalid`] if the field holds anything else.
-    pub fn floats(&self, key: &str) -> Result<Option<Vec<f64>>, FormatError> {
-        self.typed(key, "a number or a list of them", |value| each(value, Value::as_float))
-    }
-
     /// Texts: a list of them, or a single one.
     ///
     /// # Errors
     /// [`FormatError::Invalid`] if the field holds anything else.
     pub fn strs(&self, key: &str) -> Result<Option<Vec<&'a str>>, FormatError> {
         self.typed(key, "a text or a list of texts", |value| each(value, Value::as_str))
-    }
-
-    fn absent(&self, key: &str) -> FormatError {
-        let place = match self {
-            Self::Gguf(_) => "the file's metadata does not say",
-            Self::Json(_) => "config.json does not say",
-        };
-        FormatError::missing(key, format!("{place}; the conversion may be incomplete"))
     }
 }
 

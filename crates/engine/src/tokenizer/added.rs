@@ -30,6 +30,16 @@ pub(super) struct AddedToken {
     /// Controls the model: text that comes from outside must not become it.
     #[serde(default)]
     pub(super) special: bool,
+    /// The normalized content of a token that matches in normalized text.
+    #[serde(skip)]
+    pub(super) normal_form: String,
+}
+
+impl AddedToken {
+    /// What the token matches, and what it stands for when it is decoded.
+    pub(super) fn piece(&self) -> &str {
+        if self.normalized { &self.normal_form } else { &self.content }
+    }
 }
 
 /// The added tokens of a tokenizer.
@@ -55,20 +65,13 @@ pub(super) enum Part {
 }
 
 impl Added {
-    /// Build the tables. `normalize` is the tokenizer's normalizer, for the contents of tokens
-    /// that match in normalized text.
-    pub(super) fn new(
-        tokens: Vec<AddedToken>,
-        normalize: impl Fn(&str) -> Result<String, TokenizerError>,
-    ) -> Result<Self, TokenizerError> {
+    /// Build the tables.
+    pub(super) fn new(tokens: Vec<AddedToken>) -> Result<Self, TokenizerError> {
         let (mut raw, mut normalized) = (Vec::new(), Vec::new());
         let (mut by_text, mut by_id) = (HashMap::new(), HashMap::new());
         for (place, token) in tokens.iter().enumerate() {
-            if token.normalized {
-                normalized.push((normalize(&token.content)?, place));
-            } else {
-                raw.push((token.content.clone(), place));
-            }
+            let patterns = if token.normalized { &mut normalized } else { &mut raw };
+            patterns.push((token.piece().to_owned(), place));
             by_text.insert(token.content.clone(), place);
             by_id.insert(token.id, place);
         }

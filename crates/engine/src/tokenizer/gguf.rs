@@ -7,7 +7,7 @@ use super::{
     Decoder, Normalizer, Parts, Step, Tokenizer, TokenizerError,
     added::AddedToken,
     bpe::{Bpe, Options, Rule, score_rank},
-    json::MergeReader,
+    merges::MergeReader,
     scan::{GPT2, LLAMA3, O200K, QWEN2, QWEN35, TEKKEN},
     split::{Behavior, Pattern},
     vocab::{Spelling, Vocab},
@@ -108,6 +108,7 @@ impl Tokenizer {
                     rstrip: false,
                     normalized: false,
                     special: kind != USER_DEFINED,
+                    normal_form: String::new(),
                 });
             }
         }

@@ -14,6 +14,7 @@ mod decode;
 mod error;
 mod gguf;
 mod json;
+mod merges;
 mod scan;
 mod split;
 mod unicode;
@@ -62,8 +63,7 @@ struct Parts {
 
 impl Tokenizer {
     fn new(parts: Parts) -> Result<Self, TokenizerError> {
-        let normalizers = parts.normalizers;
-        let added = Added::new(parts.added, |text| Ok(normalize(&normalizers, text)?.into_owned()))?;
+        let added = Added::new(parts.added)?;
         let mut bpe = parts.bpe;
         bpe.vocab.shrink();
         for id in parts.prefix.iter().chain(&parts.suffix) {
@@ -77,7 +77,7 @@ impl Tokenizer {
         }
         Ok(Self {
             added,
-            normalizers,
+            normalizers: parts.normalizers,
             steps: parts.steps,
             bpe,
             decoder: parts.decoder,
@@ -159,7 +159,7 @@ impl Tokenizer {
     /// SentencePiece ones as `▁`. `None` if there is no such token.
     pub fn token_to_piece(&self, id: u32) -> Option<String> {
         if let Some(token) = self.added.get(id) {
-            return Some(token.content.clone());
+            return Some(token.piece().to_owned());
         }
         let bytes = self.bpe.vocab.bytes(id)?;
         if self.bpe.vocab.is_byte_level() {
