@@ -8,7 +8,7 @@ use icu_normalizer::{ComposingNormalizerBorrowed, DecomposingNormalizerBorrowed}
 use super::{
     TokenizerError,
     scan::Words,
-    unicode::{Classes, NUMBER, PUNCTUATION},
+    unicode::{Classes, NUMBER},
 };
 
 /// Something to look for in a text.
@@ -42,10 +42,6 @@ impl Pattern {
 
     pub(super) fn digits() -> Self {
         Self::Chars(|c| Classes::get().of(c) & NUMBER != 0)
-    }
-
-    pub(super) fn punctuation() -> Self {
-        Self::Chars(|c| c.is_ascii_punctuation() || Classes::get().of(c) & PUNCTUATION != 0)
     }
 
     /// Cut a text into matches and what is between them, in order.

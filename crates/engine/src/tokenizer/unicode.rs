@@ -17,10 +17,8 @@ pub(super) const MARK: u8 = 1 << 3;
 pub(super) const NUMBER: u8 = 1 << 4;
 /// White space: `\s`.
 pub(super) const SPACE: u8 = 1 << 5;
-/// Punctuation: `\p{P}`.
-pub(super) const PUNCTUATION: u8 = 1 << 6;
 /// `\w`, for the borders of words.
-pub(super) const WORD: u8 = 1 << 7;
+pub(super) const WORD: u8 = 1 << 6;
 /// Letters: `\p{L}`.
 pub(super) const LETTER: u8 = UPPER | LOWER | UNCASED;
 
@@ -41,7 +39,6 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
         (r"[\p{M}]", MARK),
         (r"[\p{N}]", NUMBER),
         (r"[\s]", SPACE),
-        (r"[\p{P}]", PUNCTUATION),
         (r"[\w]", WORD),
     ] {
         let class = regex_syntax::parse(pattern).expect("the pattern is a constant");

@@ -84,7 +84,6 @@ pub fn byte_level() -> Vec<Kind> {
         let digits = json!({"type": "Digits", "individual_digits": individual});
         sequence("pretokenizers", vec![digits, bytes(true, false)])
     };
-    let punctuation = json!({"type": "Punctuation", "behavior": "Contiguous"});
     let both = sequence("processors", vec![bytes(true, false), template(false)]);
     let byte = |name, normalizer: &Value, pre: Value, post: &Value, ignore_merges| {
         let model = json!({"ignore_merges": ignore_merges});
@@ -100,11 +99,10 @@ pub fn byte_level() -> Vec<Kind> {
         byte("o200k", &none, with_bytes(&[O200K]), &none, false),
         byte("deepseek v3", &none, with_bytes(&[r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", DEEPSEEK]), &none, false),
         byte("digits", &json!({"type": "NFKC"}), digits(true), &template(true), false),
-        byte("digit runs", &json!({"type": "NFD"}), digits(false), &none, false),
         byte(
-            "punctuation",
-            &json!({"type": "NFKD"}),
-            sequence("pretokenizers", vec![punctuation, bytes(true, false)]),
+            "digit runs",
+            &sequence("normalizers", vec![json!({"type": "NFKD"}), json!({"type": "NFD"})]),
+            digits(false),
             &none,
             false,
         ),

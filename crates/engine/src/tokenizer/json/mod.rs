@@ -201,14 +201,6 @@ fn add_steps(json: &Json, out: &mut Vec<Step>) -> Result<(), TokenizerError> {
                     invert: false,
                 });
             }
-            "Punctuation" => {
-                let behavior: Option<Behavior> = field(json, "behavior")?;
-                out.push(Step::Split {
-                    pattern: Pattern::punctuation(),
-                    behavior: behavior.unwrap_or(Behavior::Isolated),
-                    invert: false,
-                });
-            }
             // After it the text is in the byte alphabet, on which nothing else can work here.
             "ByteLevel" if place + 1 == list.len() => {
                 if field::<Option<bool>>(json, "add_prefix_space")?.unwrap_or(true) {
@@ -232,7 +224,7 @@ fn add_steps(json: &Json, out: &mut Vec<Step>) -> Result<(), TokenizerError> {
             }
             "Sequence" if list.len() == 1 => add_steps(json, out)?,
             _ => {
-                let hint = "supported are Split, Digits, Punctuation, Metaspace, a last ByteLevel, \
+                let hint = "supported are Split, Digits, Metaspace, a last ByteLevel, \
                             and a Sequence of these";
                 return Err(unsupported("pre-tokenizer", json, hint));
             }
