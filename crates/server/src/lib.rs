@@ -36,7 +36,10 @@
 
 mod backend;
 mod chat;
+mod completions;
+mod engine;
 mod error;
+mod events;
 mod host;
 mod metrics;
 pub mod misbehave;
@@ -44,8 +47,12 @@ mod router;
 mod scripted;
 mod validate;
 
-pub use backend::{Backend, Health, Part, Piece, Pieces, Tokens};
+pub use backend::{Backend, Counts, Health, Part, Piece, Pieces, PromptEcho, Times, Tokens};
+pub use engine::{
+    EngineBackend, REASONING_PARSERS, ReasoningRule, ServeError, ServeSettings, Served as ServedModel,
+};
 pub use error::ApiError;
-pub use router::{Options, ReasoningField, router};
+pub use router::{Options, ROUTES, ReasoningField, router};
 pub use scripted::{Canned, Recorded, Scripted, Served, Turn};
+pub use validate::sampled::Sampled;
 pub use validate::{Validated, context_overflow};

@@ -8,20 +8,24 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Path, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use chela_openai::error::ErrorBody;
 use chela_openai::models::ModelList;
-use chela_openai::tokenize::TokenizeRequest;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use chela_openai::tokenize::{DetokenizeRequest, TokenizeRequest};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, CONTENT_TYPE, LOCATION, ORIGIN,
+    VARY,
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use serde_json::json;
 
 use crate::backend::{Backend, Health};
-use crate::chat;
 use crate::error::{ApiError, json as json_response};
 use crate::metrics::Metrics;
 use crate::validate::body;
+use crate::{chat, completions};
 
 /// How the router answers; the backend decides what.
 #[derive(Debug, Clone)]
@@ -39,6 +43,19 @@ pub struct Options {
     pub version: String,
     /// The names under which reasoning is sent.
     pub reasoning: ReasoningField,
+    /// Most alternatives per token in log-probabilities; -1 is no limit.
+    pub max_logprobs: i64,
+    /// Whether `X-Request-Id` of a request stands in its answer too.
+    pub request_id_headers: bool,
+    /// Whether every stream tells its usage, in each chunk and at the end.
+    pub force_usage: bool,
+    /// Whether answers tell their times.
+    pub per_request_metrics: bool,
+    /// Whether content without any text is null also where there is nothing beside it, as vLLM with a
+    /// reasoning parser has it.
+    pub null_content: bool,
+    /// Origins whose pages may call, `*` for all; none by default.
+    pub allowed_origins: Vec<String>,
 }
 
 impl Default for Options {
@@ -50,6 +67,12 @@ impl Default for Options {
             fingerprint: concat!("chela-", env!("CARGO_PKG_VERSION")).into(),
             version: env!("CARGO_PKG_VERSION").into(),
             reasoning: ReasoningField::Both,
+            max_logprobs: 20,
+            request_id_headers: false,
+            force_usage: false,
+            per_request_metrics: false,
+            null_content: false,
+            allowed_origins: Vec::new(),
         }
     }
 }
@@ -74,19 +97,109 @@ pub(crate) struct App {
 /// The service: every route of the API over this backend.
 pub fn router(backend: Arc<dyn Backend>, options: Options) -> Router {
     let app = Arc::new(App { backend, options, metrics: Arc::default() });
-    Router::new()
-        .route("/v1/models", get(models))
-        .route("/v1/models/{*id}", get(model))
-        .route("/v1/chat/completions", post(chat_completions))
-        .route("/tokenize", post(tokenize))
-        .route("/health", get(health))
-        .route("/version", get(version))
-        .route("/metrics", get(metrics))
+    let mut routes = Router::new();
+    for (_, path) in ROUTES {
+        routes = routes.route(path, handlers(path));
+    }
+    routes
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         // after the fallbacks, so that an unknown path asks for the key too
         .layer(middleware::from_fn_with_state(app.clone(), authorize))
+        .layer(middleware::from_fn_with_state(app.clone(), around))
         .with_state(app)
+}
+
+/// Method and path of every route.
+pub const ROUTES: &[(&str, &str)] = &[
+    ("GET", "/v1/models"),
+    ("GET", "/v1/models/{*id}"),
+    ("POST", "/v1/chat/completions"),
+    ("POST", "/v1/completions"),
+    ("POST", "/tokenize"),
+    ("POST", "/detokenize"),
+    ("GET", "/health"),
+    ("GET", "/version"),
+    ("GET", "/metrics"),
+];
+
+fn handlers(path: &str) -> MethodRouter<Arc<App>> {
+    // vLLM's GET routes refuse HEAD, which axum would answer.
+    let only_get = |route: MethodRouter<Arc<App>>| route.head(method_not_allowed);
+    match path {
+        "/v1/models" => only_get(get(models)),
+        "/v1/models/{*id}" => only_get(get(model)),
+        "/v1/chat/completions" => post(chat_completions),
+        "/v1/completions" => post(plain_completions),
+        "/tokenize" => post(tokenize),
+        "/detokenize" => post(detokenize),
+        "/health" => only_get(get(health)),
+        "/version" => only_get(get(version)),
+        "/metrics" => only_get(get(metrics)),
+        _ => MethodRouter::new(),
+    }
+}
+
+/// What every answer shares: the count, the id of the request, the trailing slash, other origins.
+async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let origin = request.headers().get(ORIGIN).cloned();
+    let id = request.headers().get("x-request-id").cloned();
+    let preflight = method == Method::OPTIONS
+        && origin.is_some()
+        && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+    let mut answer = if preflight {
+        answer_preflight(&app, origin.as_ref())
+    } else if path.len() > 1 && path.ends_with('/') && known(path.trim_end_matches('/')) {
+        without_slash(&request)
+    } else {
+        next.run(request).await
+    };
+    let handler = if known(&path) { path.as_str() } else { "none" };
+    app.metrics.http(method.as_str(), handler, answer.status().as_u16());
+    let headers = answer.headers_mut();
+    if let Some(id) = id.filter(|_| app.options.request_id_headers) {
+        headers.insert("x-request-id", id);
+    }
+    headers.insert(VARY, HeaderValue::from_static("Origin"));
+    if let Some(origin) = origin.filter(|origin| may_call(&app, origin)) {
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    }
+    tracing::debug!(%method, path, status = answer.status().as_u16(), "http");
+    answer
+}
+
+fn known(path: &str) -> bool {
+    ROUTES.iter().any(|(_, route)| *route == path)
+}
+
+fn may_call(app: &App, origin: &HeaderValue) -> bool {
+    let allowed = app.options.allowed_origins.iter();
+    allowed.map(String::as_str).any(|own| own == "*" || own.as_bytes() == origin.as_bytes())
+}
+
+/// A browser asks whether a page of another origin may call.
+fn answer_preflight(app: &App, origin: Option<&HeaderValue>) -> Response {
+    if !origin.is_some_and(|origin| may_call(app, origin)) {
+        return (StatusCode::BAD_REQUEST, "Disallowed CORS origin").into_response();
+    }
+    let allow = [
+        (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, OPTIONS"),
+        (ACCESS_CONTROL_ALLOW_HEADERS, "Authorization, Content-Type, X-Request-Id, X-Session-ID"),
+        (ACCESS_CONTROL_MAX_AGE, "600"),
+    ];
+    (StatusCode::OK, allow, "OK").into_response()
+}
+
+/// 307 to the path without its last slash.
+fn without_slash(request: &Request) -> Response {
+    let path = request.uri().path().trim_end_matches('/');
+    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    match HeaderValue::from_str(&format!("{path}{query}")) {
+        Ok(location) => (StatusCode::TEMPORARY_REDIRECT, [(LOCATION, location)]).into_response(),
+        Err(_) => StatusCode::NOT_FOUND.into_response(),
+    }
 }
 
 async fn authorize(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
@@ -139,10 +252,33 @@ async fn chat_completions(
     chat::answer(&app, &headers, &bytes).await
 }
 
+async fn plain_completions(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let bytes = read_body(body, app.options.body_limit).await?;
+    completions::answer(&app, &headers, &bytes).await
+}
+
 async fn tokenize(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
     let bytes = read_body(body, app.options.body_limit).await?;
     let request: TokenizeRequest = body::read(&headers, &bytes)?;
-    let answer = app.backend.tokenize(request)?;
+    if request.prompt.is_none() && request.messages.is_none() {
+        return Err(body::neither_prompt_nor_messages(&bytes));
+    }
+    let answer = app.backend.tokenize(request).await?;
+    Ok(json_response(StatusCode::OK, &answer))
+}
+
+async fn detokenize(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let bytes = read_body(body, app.options.body_limit).await?;
+    let request: DetokenizeRequest = body::read(&headers, &bytes)?;
+    let answer = app.backend.detokenize(request).await?;
     Ok(json_response(StatusCode::OK, &answer))
 }
 
@@ -162,7 +298,7 @@ async fn read_body(body: Body, limit: usize) -> Result<Bytes, ApiError> {
 }
 
 async fn health(State(app): State<Arc<App>>) -> Response {
-    match app.backend.health() {
+    match app.backend.health().await {
         Health::Ready => StatusCode::OK.into_response(),
         Health::Loading => unavailable("the model is loading"),
         Health::Dead(why) => unavailable(&why),
@@ -181,7 +317,7 @@ async fn version(State(app): State<Arc<App>>) -> Response {
 async fn metrics(State(app): State<Arc<App>>) -> Response {
     let models = app.backend.models();
     let model = models.first().map_or("", |card| card.id.as_str());
-    let mut response = app.metrics.render(model).into_response();
+    let mut response = app.metrics.render(model, &app.backend.counts()).into_response();
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=1.0.0; charset=utf-8"));

@@ -106,6 +106,18 @@ pub struct Form {
     pub close: &'static [&'static str],
 }
 
+impl Form {
+    /// The markers around a call and around its group.
+    pub fn markers(&self) -> impl Iterator<Item = &'static str> {
+        let open = match self.open {
+            Open::Marker(marker) => Some(marker),
+            Open::Start | Open::Rest => None,
+        };
+        let section = self.section.iter().flat_map(|section| [section.open, section.close]);
+        open.into_iter().chain(section).chain(self.close.iter().copied())
+    }
+}
+
 /// Markers around a group of calls.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Section {

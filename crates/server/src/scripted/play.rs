@@ -14,7 +14,7 @@ use http::StatusCode;
 use super::Shared;
 use super::record::{Control, Cut};
 use super::turn::{Step, Turn};
-use crate::backend::{Backend, Health, Part, Piece, Pieces};
+use crate::backend::{Backend, Health, Part, Piece, Pieces, Tokens};
 use crate::error::ApiError;
 use crate::validate::{self, Validated, context_overflow};
 
@@ -36,8 +36,8 @@ impl Backend for Shared {
         self.setup.models.clone()
     }
 
-    fn health(&self) -> Health {
-        Health::Ready
+    fn health(&self) -> BoxFuture<'_, Health> {
+        async { Health::Ready }.boxed()
     }
 
     fn submit(&self, request: Validated) -> BoxFuture<'_, Result<Pieces, ApiError>> {
@@ -62,26 +62,27 @@ impl Backend for Shared {
         .boxed()
     }
 
-    fn tokenize(&self, request: TokenizeRequest) -> Result<TokenizeResponse, ApiError> {
-        let model = validate::find(&self.setup.models, request.model.as_deref().unwrap_or(""))?;
-        let count = match (&request.prompt, &request.messages) {
-            (Some(prompt), _) => count(prompt.chars().count()),
-            (None, Some(messages)) => prompt_tokens(&ChatRequest {
-                messages: messages.clone(),
-                tools: request.tools.clone(),
-                ..ChatRequest::default()
-            }),
-            (None, None) => {
-                return Err(ApiError::bad_request(None, "either `prompt` or `messages` must be given"));
-            }
-        };
-        let ids = u32::try_from(count).unwrap_or(u32::MAX);
-        Ok(TokenizeResponse {
-            count,
-            max_model_len: model.max_model_len,
-            tokens: (0..ids).collect(),
-            token_strs: None,
-        })
+    fn tokenize(&self, request: TokenizeRequest) -> BoxFuture<'_, Result<TokenizeResponse, ApiError>> {
+        async move {
+            let model = validate::find(&self.setup.models, request.model.as_deref().unwrap_or(""))?;
+            let count = match (&request.prompt, &request.messages) {
+                (Some(prompt), _) => count(prompt.chars().count()),
+                (None, Some(messages)) => prompt_tokens(&ChatRequest {
+                    messages: messages.clone(),
+                    tools: request.tools.clone(),
+                    ..ChatRequest::default()
+                }),
+                (None, None) => 0,
+            };
+            let ids = u32::try_from(count).unwrap_or(u32::MAX);
+            Ok(TokenizeResponse {
+                count,
+                max_model_len: model.max_model_len,
+                tokens: (0..ids).collect(),
+                token_strs: None,
+            })
+        }
+        .boxed()
     }
 }
 
@@ -146,7 +147,7 @@ fn play(turn: Turn, prompt: u64, control: Arc<Control>) -> Pieces {
     });
     let usage = turn.usage.unwrap_or(Usage::new(prompt, generated));
     plays.push(Play::Piece(Box::new(Piece::Usage(usage))));
-    plays.push(Play::Piece(Box::new(Piece::End { choice: 0, reason, stop })));
+    plays.push(Play::Piece(Box::new(Piece::End { choice: 0, reason, stop, tokens: Tokens::default() })));
     let wait = Play::Wait(turn.wait);
     stream::iter([wait].into_iter().chain(plays))
         .filter_map(move |play| {

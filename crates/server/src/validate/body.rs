@@ -87,6 +87,16 @@ pub(super) fn not_one_of(loc: &str, words: &[&str], input: &str) -> ApiError {
     .into()
 }
 
+/// 400: `/tokenize` without anything to tokenize.
+pub(crate) fn neither_prompt_nor_messages(bytes: &[u8]) -> ApiError {
+    let input = python::brief(&serde_json::from_slice(bytes).unwrap_or_default());
+    let row = |field: &str| {
+        format!("{{'type': 'missing', 'loc': 'body.{field}', 'msg': 'Field required', 'input': '{input}'}}")
+    };
+    let message = format!("2 validation errors:\n  {}\n  {}", row("prompt"), row("messages"));
+    bad(&message, Some("body.prompt"))
+}
+
 fn bad(message: &str, param: Option<&str>) -> ApiError {
     let status = StatusCode::BAD_REQUEST;
     let error = WireError::new("Bad Request", status.as_u16(), param, message);

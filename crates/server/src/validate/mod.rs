@@ -2,29 +2,35 @@
 
 pub(crate) mod body;
 mod python;
-mod rules;
+pub(crate) mod rules;
+pub(crate) mod sampled;
+pub(crate) mod structured;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use chela_openai::chat::ChatRequest;
+use chela_openai::completions::CompletionRequest;
 use chela_openai::models::ModelCard;
 use http::HeaderMap;
+use rules::Bounds;
 
 use crate::error::ApiError;
 use crate::router::now;
 
-/// A chat request that passed every check that needs no tokenizer.
+/// A request that passed every check that needs no tokenizer.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Validated {
-    /// `chatcmpl-…`, from `X-Request-Id`, the body's `request_id`, or random.
+pub struct Validated<R = ChatRequest> {
+    /// `chatcmpl-…` or `cmpl-…`, from `X-Request-Id`, the body's `request_id`, or random.
     pub id: String,
     /// Unix seconds.
     pub created: u64,
     /// The model that answers.
     pub model: ModelCard,
+    /// Whose request it is, for fairness: `X-Session-ID`, or the body's `user`; may be empty.
+    pub client: String,
     /// The request; every number in it is in its range.
-    pub request: ChatRequest,
+    pub request: R,
 }
 
 /// Checks a chat request.
@@ -35,15 +41,53 @@ pub(crate) fn chat(
     request: ChatRequest,
     headers: &HeaderMap,
     models: &[ModelCard],
+    max_logprobs: i64,
 ) -> Result<Validated, ApiError> {
     let model = find(models, &request.model)?;
-    rules::check(&request, model.max_model_len)?;
-    let own = headers.get("x-request-id").and_then(|id| id.to_str().ok()).or(request.request_id.as_deref());
-    let id = match own {
-        Some(id) if !id.is_empty() => format!("chatcmpl-{id}"),
-        _ => format!("chatcmpl-{}", random_id()),
-    };
-    Ok(Validated { id, created: now(), model: model.clone(), request })
+    rules::chat(&request, Bounds { window: model.max_model_len, logprobs: max_logprobs })?;
+    let (id, user) = (request.request_id.as_deref(), request.user.as_deref());
+    Ok(Validated {
+        id: answer_id("chatcmpl", headers, id),
+        created: now(),
+        model: model.clone(),
+        client: client(headers, user),
+        request,
+    })
+}
+
+/// Checks a plain completion.
+///
+/// # Errors
+/// As [`chat`].
+pub(crate) fn completion(
+    request: CompletionRequest,
+    headers: &HeaderMap,
+    models: &[ModelCard],
+    max_logprobs: i64,
+) -> Result<Validated<CompletionRequest>, ApiError> {
+    let model = find(models, &request.model)?;
+    rules::completion(&request, Bounds { window: model.max_model_len, logprobs: max_logprobs })?;
+    let (id, user) = (request.request_id.as_deref(), request.user.as_deref());
+    Ok(Validated {
+        id: answer_id("cmpl", headers, id),
+        created: now(),
+        model: model.clone(),
+        client: client(headers, user),
+        request,
+    })
+}
+
+fn answer_id(prefix: &str, headers: &HeaderMap, own: Option<&str>) -> String {
+    let sent = headers.get("x-request-id").and_then(|id| id.to_str().ok());
+    match sent.or(own).filter(|id| !id.is_empty()) {
+        Some(id) => format!("{prefix}-{id}"),
+        None => format!("{prefix}-{}", random_id()),
+    }
+}
+
+fn client(headers: &HeaderMap, user: Option<&str>) -> String {
+    let session = headers.get("x-session-id").and_then(|id| id.to_str().ok());
+    session.or(user).unwrap_or_default().to_owned()
 }
 
 /// The model of this name; the first where no name is given.
@@ -76,7 +120,7 @@ pub fn context_overflow(max_model_len: u64, prompt_tokens: u64) -> ApiError {
 }
 
 /// 16 hex digits that are not used twice. Not a secret.
-fn random_id() -> String {
+pub(crate) fn random_id() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let mut hasher = RandomState::new().build_hasher();
     hasher.write_u64(COUNT.fetch_add(1, Relaxed));

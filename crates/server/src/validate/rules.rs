@@ -1,16 +1,27 @@
 //! The rules of vLLM 0.32 for a chat request, in its words.
 
-use chela_openai::chat::{ChatRequest, ToolChoice};
+use chela_openai::chat::{ChatRequest, ResponseFormat, StructuredOutputs, ToolChoice};
+use chela_openai::completions::{CompletionRequest, Prompt};
 use serde_json::Value;
 
 use super::body::not_one_of;
 use super::python;
+use super::sampled::Sampled;
 use crate::error::ApiError;
 
 type Checked = Result<(), ApiError>;
 
-/// Most alternatives per token (vLLM's `--max-logprobs`).
-const MAX_LOGPROBS: i64 = 20;
+/// What the rules depend on beside the request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// The model's window in tokens.
+    pub(crate) window: Option<u64>,
+    /// Most alternatives per token; -1 is no limit.
+    pub(crate) logprobs: i64,
+}
+
+/// Most prompts of one request.
+const MAX_PROMPTS: usize = 1024;
 /// Most choices of one request.
 const MAX_N: i64 = 16_384;
 /// Most stop strings.
@@ -22,15 +33,59 @@ const EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh",
 ///
 /// # Errors
 /// 400 for the first that fails.
-pub(super) fn check(request: &ChatRequest, max_model_len: Option<u64>) -> Checked {
+pub(super) fn chat(request: &ChatRequest, bounds: Bounds) -> Checked {
+    let shared = Sampled::from(request);
     words(request)?;
-    stream(request)?;
-    logprobs(request)?;
+    stream(&shared)?;
+    top_logprobs(request, bounds)?;
     tools(request)?;
-    formats(request)?;
+    formats(request.response_format.as_ref(), request.structured_outputs.as_ref())?;
     conversation(request)?;
-    sampling(request)?;
-    lengths(request, max_model_len)
+    sampling(&shared, bounds)?;
+    lengths(&shared, bounds, 1)
+}
+
+/// The same for a plain completion.
+///
+/// # Errors
+/// 400 for the first that fails.
+pub(super) fn completion(request: &CompletionRequest, bounds: Bounds) -> Checked {
+    let shared = Sampled::from(request);
+    stream(&shared)?;
+    prompts(request)?;
+    if request.suffix.is_some() {
+        let message = "suffix is only supported for models with FIM completion rendering";
+        return Err(ApiError::bad_request(Some("suffix"), message));
+    }
+    if let Some(count) = request.logprobs {
+        within_logprobs(count, bounds)?;
+    }
+    formats(request.response_format.as_ref(), request.structured_outputs.as_ref())?;
+    sampling(&shared, bounds)?;
+    lengths(&shared, bounds, i64::from(request.echo != Some(true)))
+}
+
+fn prompts(request: &CompletionRequest) -> Checked {
+    let count = match &request.prompt {
+        None => 0,
+        Some(Prompt::Text(text)) => usize::from(!text.is_empty()),
+        Some(Prompt::Tokens(ids)) if ids.is_empty() => {
+            return Err(plain("You must pass at least one prompt"));
+        }
+        Some(Prompt::Tokens(_)) => 1,
+        Some(Prompt::Texts(texts)) if texts.is_empty() => {
+            return Err(plain("You must pass at least one prompt"));
+        }
+        Some(Prompt::Texts(texts)) => texts.len(),
+        Some(Prompt::TokenLists(lists)) => lists.len(),
+    };
+    if count == 0 {
+        return Err(param("prompt", "Either prompt or prompt_embeds must be provided and non-empty."));
+    }
+    if count > MAX_PROMPTS {
+        return Err(param("prompt", &format!("a request takes at most {MAX_PROMPTS} prompts, not {count}.")));
+    }
+    Ok(())
 }
 
 fn param(name: &str, message: &str) -> ApiError {
@@ -61,7 +116,7 @@ fn words(request: &ChatRequest) -> Checked {
     }
 }
 
-fn stream(request: &ChatRequest) -> Checked {
+fn stream(request: &Sampled) -> Checked {
     let streamed = request.stream == Some(true);
     if request.stream_options.is_some() && !streamed {
         return Err(param("stream_options", "Stream options can only be defined when `stream=True`."));
@@ -75,17 +130,26 @@ fn stream(request: &ChatRequest) -> Checked {
     Ok(())
 }
 
-fn logprobs(request: &ChatRequest) -> Checked {
+fn top_logprobs(request: &ChatRequest, bounds: Bounds) -> Checked {
     let Some(top) = request.top_logprobs else {
         return Ok(());
     };
     if request.logprobs != Some(true) && top != 0 {
         return Err(param("top_logprobs", "when using `top_logprobs`, `logprobs` must be set to true."));
     }
-    if top > MAX_LOGPROBS {
+    within_logprobs(top, bounds)
+}
+
+fn within_logprobs(count: i64, bounds: Bounds) -> Checked {
+    let most = bounds.logprobs;
+    if count < -1 {
+        let message = format!("logprobs must be non-negative or -1, got {count}.");
+        return Err(valued("logprobs", &count.to_string(), &message));
+    }
+    if most >= 0 && (count > most || count == -1) {
         let message =
-            format!("Requested sample logprobs of {top}, which is greater than max allowed: {MAX_LOGPROBS}");
-        return Err(valued("logprobs", &top.to_string(), &message));
+            format!("Requested sample logprobs of {count}, which is greater than max allowed: {most}");
+        return Err(valued("logprobs", &count.to_string(), &message));
     }
     Ok(())
 }
@@ -132,8 +196,8 @@ fn tools(request: &ChatRequest) -> Checked {
     }
 }
 
-fn formats(request: &ChatRequest) -> Checked {
-    if let Some(format) = &request.response_format
+fn formats(format: Option<&ResponseFormat>, structured: Option<&StructuredOutputs>) -> Checked {
+    if let Some(format) = format
         && format.kind == "json_schema"
         && format.json_schema.is_none()
     {
@@ -142,7 +206,7 @@ fn formats(request: &ChatRequest) -> Checked {
             "When response_format type is 'json_schema', the 'json_schema' field must be provided.",
         ));
     }
-    let Some(structured) = &request.structured_outputs else {
+    let Some(structured) = structured else {
         return Ok(());
     };
     let kinds = [
@@ -184,7 +248,7 @@ fn conversation(request: &ChatRequest) -> Checked {
     Ok(())
 }
 
-fn sampling(request: &ChatRequest) -> Checked {
+fn sampling(request: &Sampled, bounds: Bounds) -> Checked {
     if let Some(t) = request.temperature {
         let range = if t < 0.0 {
             "must be non-negative"
@@ -234,10 +298,27 @@ fn sampling(request: &ChatRequest) -> Checked {
             return Err(valued("logit_bias", &list, &message));
         }
     }
+    prompt_logprobs(request, bounds)?;
     choices(request)
 }
 
-fn choices(request: &ChatRequest) -> Checked {
+fn prompt_logprobs(request: &Sampled, bounds: Bounds) -> Checked {
+    let Some(count) = request.prompt_logprobs else { return Ok(()) };
+    let value = count.to_string();
+    if count < -1 {
+        let message = format!("`prompt_logprobs` must be a positive value or -1, got {count}.");
+        return Err(valued("prompt_logprobs", &value, &message));
+    }
+    if bounds.logprobs >= 0 && (count > bounds.logprobs || count == -1) {
+        let most = bounds.logprobs;
+        let message =
+            format!("Requested prompt logprobs of {count}, which is greater than max allowed: {most}");
+        return Err(valued("prompt_logprobs", &value, &message));
+    }
+    Ok(())
+}
+
+fn choices(request: &Sampled) -> Checked {
     let n = request.n.unwrap_or(1);
     if n < 1 {
         return Err(plain(format!("n must be at least 1, got {n}.")));
@@ -262,16 +343,28 @@ fn choices(request: &ChatRequest) -> Checked {
     Ok(())
 }
 
-fn lengths(request: &ChatRequest, max_model_len: Option<u64>) -> Checked {
-    let Some(asked) = request.max_completion_tokens.or(request.max_tokens) else {
+fn lengths(request: &Sampled, bounds: Bounds, least: i64) -> Checked {
+    let min = request.min_tokens.unwrap_or(0);
+    if min < 0 {
+        return Err(plain(format!("min_tokens must be greater than or equal to 0, got {min}.")));
+    }
+    if let Some(left) = request.truncate_prompt_tokens.filter(|left| *left < -1 || *left == 0) {
+        let message = format!("truncate_prompt_tokens must be -1 or at least 1, got {left}.");
+        return Err(valued("truncate_prompt_tokens", &left.to_string(), &message));
+    }
+    let Some(asked) = request.max_tokens else {
         return Ok(());
     };
     let value = asked.to_string();
-    if asked < 1 {
-        let message = format!("max_tokens must be at least 1, got {asked}.");
-        return Err(valued("max_tokens", &value, &message));
+    if asked < least {
+        return Err(too_few(asked));
     }
-    match max_model_len {
+    if min > asked {
+        return Err(plain(format!(
+            "min_tokens must be less than or equal to max_tokens={asked}, got {min}."
+        )));
+    }
+    match bounds.window {
         Some(window) if asked.unsigned_abs() > window => Err(valued(
             "max_tokens",
             &value,
@@ -282,4 +375,10 @@ fn lengths(request: &ChatRequest, max_model_len: Option<u64>) -> Checked {
         )),
         _ => Ok(()),
     }
+}
+
+/// 400: less than one token is asked for, or there is room for none.
+pub(crate) fn too_few(tokens: i64) -> ApiError {
+    let value = tokens.to_string();
+    valued("max_tokens", &value, &format!("max_tokens must be at least 1, got {tokens}."))
 }
