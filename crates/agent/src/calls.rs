@@ -132,6 +132,7 @@ impl Turn<'_> {
             }
         }
         self.refused.remove(&call.name);
+        self.core.reached(&rights);
         ctx.rights = rights.into();
         Ok(Ready { call, work: Work::Run(tool, ctx, understood.args) })
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use chela_protocol::{
-    ApprovalId, Decision, Envelope, Event, Item, Level, Record, SessionId, Thinking, TurnId,
+    ApprovalId, Decision, Envelope, Event, Item, Level, Record, Right, SessionId, Thinking, TurnId,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -14,7 +14,7 @@ use crate::args::Reader;
 use crate::journal::{Journal, JournalError, lock};
 use crate::meter::Meter;
 use crate::model::{Model, Models, Request};
-use crate::policy::{Mode, Policy};
+use crate::policy::{Grant, Mode, Policy};
 use crate::settings::{Recall, Settings};
 use crate::tool::Registry;
 use crate::transcript::{Transcript, repair};
@@ -51,6 +51,18 @@ impl Core {
 
     pub fn mode(&self) -> Mode {
         lock(&self.live).mode.clone()
+    }
+
+    /// Notes the hosts that a call was allowed to reach.
+    pub fn reached(&self, rights: &[Right]) {
+        let mut live = lock(&self.live);
+        for right in rights {
+            let Right::Net { host } = right else { continue };
+            let reached = Grant::Reached(host.clone());
+            if !live.mode.grants.contains(&reached) {
+                live.mode.grants.push(reached);
+            }
+        }
     }
 }
 

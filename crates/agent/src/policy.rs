@@ -1,6 +1,7 @@
 //! Who may do what. The model is taken for the attacker: a decision rests on what a call needs
 //! and on what came into the context before it, never on what the call says of itself.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use chela_protocol::{ApproveMode, Right, Taint};
@@ -34,6 +35,9 @@ pub enum Grant {
     WorkspaceWrites,
     /// Exactly this.
     Exact(Right),
+    /// A host that a call was allowed to reach. It is no new one for as long as nothing private
+    /// has come in that a request could carry there.
+    Reached(String),
 }
 
 /// What the policy says to a call.
@@ -70,8 +74,56 @@ pub struct Policy {
 /// Files by which a folder instructs agents.
 pub const INSTRUCTION_FILES: &[&str] = &["AGENTS.md", "SOUL.md", "USER.md", "TOOLS.md", "MEMORY.md"];
 
-/// Files and folders that run code outside the sandbox when the user next works there.
-const RUNS_LATER: &[&str] = &[".git", ".envrc", ".vscode", ".idea", ".husky"];
+/// Files by which a folder instructs other agents that the user may run there.
+const OTHERS_INSTRUCTIONS: &[&str] = &[
+    "IDENTITY.md",
+    "HEARTBEAT.md",
+    "BOOTSTRAP.md",
+    "CLAUDE.md",
+    "GEMINI.md",
+    "copilot-instructions.md",
+    ".cursorrules",
+    ".windsurfrules",
+];
+
+/// Files and folders that run code outside the sandbox when the user next works there, without
+/// being called by name.
+const RUNS_LATER: &[&str] = &[
+    ".git",
+    ".gitconfig",
+    ".gitmodules",
+    ".husky",
+    ".envrc",
+    ".vscode",
+    ".idea",
+    ".cargo",
+    ".bashrc",
+    ".bash_profile",
+    ".bash_login",
+    ".bash_logout",
+    ".profile",
+    ".zshrc",
+    ".zshenv",
+    ".zprofile",
+    ".zlogin",
+    ".inputrc",
+    ".tmux.conf",
+    ".vimrc",
+    ".exrc",
+    ".dir-locals.el",
+    ".emacs",
+    ".emacs.d",
+    "autostart",
+    "systemd",
+    "LaunchAgents",
+];
+
+/// Of [`RUNS_LATER`], folders whose names are common elsewhere: only directly below one of these.
+const ONLY_BELOW: &[(&str, &[&str])] = &[
+    ("autostart", &[".config"]),
+    ("systemd", &[".config", "etc", "lib", "share"]),
+    ("LaunchAgents", &["Library"]),
+];
 
 enum Answer {
     Allow,
@@ -89,7 +141,7 @@ impl Policy {
             match self.judge(right, *taint, mode) {
                 Answer::Allow => {}
                 Answer::Never(why) => nevers.push(why),
-                Answer::Ask(_) if granted(self, right, mode) => {}
+                Answer::Ask(_) if granted(self, right, *taint, mode) => {}
                 Answer::Ask(why) => asks.push(why),
             }
         }
@@ -120,7 +172,7 @@ impl Policy {
             Grant::Exact(Right::Read { path }) => format!("reading {path}"),
             Grant::Exact(Right::Write { path }) => format!("writing {path}"),
             Grant::Exact(Right::Exec { .. }) => "exactly this command in this folder".to_owned(),
-            Grant::Exact(Right::Net { host }) => format!("requests to {host}"),
+            Grant::Exact(Right::Net { host }) | Grant::Reached(host) => format!("requests to {host}"),
             Grant::Exact(Right::Remember) => "adding to the memory".to_owned(),
             Grant::Exact(Right::Use { tool }) => format!("the tool {tool}"),
         };
@@ -152,9 +204,10 @@ impl Policy {
                 )),
                 None => Answer::Allow,
             },
-            Right::Remember => match tainted {
-                Some(what) => Answer::Ask(format!("a note after {what}: later sessions would read it")),
-                None => Answer::Allow,
+            Right::Remember => match (tainted, mode.approve) {
+                (Some(what), _) => Answer::Ask(format!("a note after {what}: later sessions would read it")),
+                (None, Edits | All) => Answer::Allow,
+                (None, _) => Answer::Ask("notes ask, since later sessions read them".into()),
             },
             Right::Use { tool } => match (mode.approve, tainted) {
                 (All, None) => Answer::Allow,
@@ -208,9 +261,10 @@ impl Policy {
     }
 
     fn instructs(&self, path: &Path) -> bool {
-        let named = path
-            .file_name()
-            .is_some_and(|name| INSTRUCTION_FILES.iter().any(|file| name.eq_ignore_ascii_case(file)));
+        let named = path.file_name().is_some_and(|name| {
+            let mut files = INSTRUCTION_FILES.iter().chain(OTHERS_INSTRUCTIONS);
+            files.any(|file| name.eq_ignore_ascii_case(file))
+        });
         named || within(path, &self.instructions)
     }
 
@@ -236,12 +290,13 @@ impl Policy {
     }
 }
 
-fn granted(policy: &Policy, right: &Right, mode: &Mode) -> bool {
+fn granted(policy: &Policy, right: &Right, taint: Taint, mode: &Mode) -> bool {
     mode.grants.iter().any(|grant| match grant {
         Grant::Exact(exact) => exact == right,
         Grant::WorkspaceWrites => {
             matches!(right, Right::Write { path } if policy.is_ordinary(Path::new(path)))
         }
+        Grant::Reached(reached) => !taint.private && matches!(right, Right::Net { host } if host == reached),
     })
 }
 
@@ -250,8 +305,13 @@ fn within(path: &Path, places: &[PathBuf]) -> bool {
 }
 
 fn runs_later(path: &Path) -> Option<&'static str> {
-    let mut names = path.components().map(|part| part.as_os_str());
-    names.find_map(|name| RUNS_LATER.iter().find(|later| name.eq_ignore_ascii_case(later)).copied())
+    let is = |part: Option<&OsStr>, name: &str| part.is_some_and(|part| part.eq_ignore_ascii_case(name));
+    path.ancestors().find_map(|at| {
+        let later = RUNS_LATER.iter().find(|later| is(at.file_name(), later)).copied()?;
+        let above = at.parent().and_then(Path::file_name);
+        let below = ONLY_BELOW.iter().find(|(name, _)| *name == later);
+        below.is_none_or(|(_, parents)| parents.iter().any(|parent| is(above, parent))).then_some(later)
+    })
 }
 
 fn tainted(taint: Taint) -> Option<&'static str> {

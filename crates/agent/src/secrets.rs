@@ -23,6 +23,17 @@ const FOLDERS: &[(&str, &str)] = &[
     ("keyrings", "a key ring"),
     ("gh", "GitHub credentials"),
     ("rclone", "storage credentials"),
+    ("hub", "GitHub credentials"),
+    ("op", "passwords"),
+    ("1password", "passwords"),
+    ("bitwarden", "passwords"),
+    ("doctl", "cloud credentials"),
+    ("vivaldi", "a browser profile"),
+    ("opera", "a browser profile"),
+    ("librewolf", "a browser profile"),
+    (".librewolf", "a browser profile"),
+    (".terraform.d", "cloud credentials"),
+    (".oci", "cloud credentials"),
 ];
 
 /// Folders of [`FOLDERS`] that are secret only directly below one of these, since the names
@@ -39,6 +50,14 @@ const ONLY_BELOW_PARENTS: &[&str] = &[
     "keyrings",
     "gh",
     "rclone",
+    "hub",
+    "op",
+    "1password",
+    "bitwarden",
+    "doctl",
+    "vivaldi",
+    "opera",
+    "librewolf",
 ];
 
 const FILES: &[&str] = &[
@@ -66,10 +85,39 @@ const FILES: &[&str] = &[
     "logins.json",
     "key4.db",
     "wallet.dat",
+    "login data",
+    "cookies.sqlite",
+    "kubeconfig",
+    "terraform.tfstate",
+    ".dockercfg",
+    ".s3cfg",
+    ".boto",
+    ".databrickscfg",
+    ".bash_history",
+    ".zsh_history",
+    ".python_history",
+    ".psql_history",
+    ".mysql_history",
+    "mem",
 ];
 
-const ENDINGS: &[&str] =
-    &[".pem", ".key", ".p12", ".pfx", ".jks", ".keystore", ".kdbx", ".ppk", ".asc.key", ".agekey"];
+/// Files of [`FILES`] that are secret only below `/proc`.
+const ONLY_IN_PROC: &[&str] = &["environ", "mem"];
+
+const ENDINGS: &[&str] = &[
+    ".pem",
+    ".key",
+    ".p12",
+    ".pfx",
+    ".jks",
+    ".keystore",
+    ".kdbx",
+    ".ppk",
+    ".asc.key",
+    ".agekey",
+    ".p8",
+    ".ovpn",
+];
 
 /// What a path holds that must not be read without asking, or none.
 #[must_use]
@@ -101,7 +149,7 @@ pub fn secret(path: &Path) -> Option<&'static str> {
         return Some("a key");
     }
     let proc = names.first().is_some_and(|first| first == "proc");
-    match FILES.contains(&name) && (name != "environ" || proc) {
+    match FILES.contains(&name) && (proc || !ONLY_IN_PROC.contains(&name)) {
         true => Some("credentials"),
         false => None,
     }

@@ -78,6 +78,13 @@ fn verdicts() {
         (write("/home/u/w/memory/a.md"), CLEAN, "n???"),
         (write("/home/u/w/.git/hooks/pre-commit"), CLEAN, "n???"),
         (write("/home/u/w/.vscode/tasks.json"), CLEAN, "n???"),
+        (write("/home/u/w/CLAUDE.md"), CLEAN, "n???"),
+        (write("/home/u/w/.bashrc"), CLEAN, "n???"),
+        (write("/home/u/w/.Cargo/config.toml"), CLEAN, "n???"),
+        (write("/home/u/w/.config/autostart/x.desktop"), CLEAN, "n???"),
+        (write("/home/u/.config/systemd/user/x.service"), CLEAN, "n???"),
+        (write("/home/u/w/src/autostart/mod.rs"), CLEAN, "n?yy"),
+        (write("/home/u/w/docs/systemd/unit.md"), CLEAN, "n?yy"),
         (write("/home/u/other/a.rs"), CLEAN, "n??y"),
         (write("/home/u/.ssh/authorized_keys"), CLEAN, "n???"),
         (write("/home/u/.chela/chela.json5"), CLEAN, "!!!!"),
@@ -90,7 +97,8 @@ fn verdicts() {
         (net(), CLEAN, "yyyy"),
         (net(), PRIVATE, "n???"),
         (net(), UNTRUSTED, "n???"),
-        (Right::Remember, CLEAN, "yyyy"),
+        (Right::Remember, CLEAN, "n?yy"),
+        (Right::Remember, PRIVATE, "n???"),
         (Right::Remember, UNTRUSTED, "n???"),
         (Right::Use { tool: "x".into() }, CLEAN, "n??y"),
         (Right::Use { tool: "x".into() }, UNTRUSTED, "n???"),
@@ -157,6 +165,27 @@ fn a_grant_covers_what_it_says_and_nothing_more() {
     assert_eq!(short(&decide(&[other], CLEAN, &granted)), '?');
 }
 
+/// Following links on a site asks once, not for every page; what was read of the user's own closes
+/// that door again, and what a human allowed stays allowed.
+#[test]
+fn a_host_that_was_reached_is_new_again_once_something_private_was_read() {
+    let both = UNTRUSTED.union(PRIVATE);
+    let reached = Mode { grants: vec![Grant::Reached("example.org".into())], ..mode(Edits) };
+    let other = Right::Net { host: "other.example".into() };
+    let rows = [(net(), CLEAN, 'y'), (net(), UNTRUSTED, 'y'), (net(), PRIVATE, '?'), (net(), both, '?')];
+    for (right, taint, expected) in rows {
+        assert_eq!(short(&decide(&[right], taint, &reached)), expected, "{taint:?}");
+    }
+    assert_eq!(short(&decide(&[other], UNTRUSTED, &reached)), '?');
+    assert_eq!(short(&decide(&[Right::Remember], UNTRUSTED, &reached)), '?');
+    let (grants, words) = policy().grants(&[net()]);
+    assert_eq!(words, "requests to example.org");
+    let granted = Mode { grants, ..mode(Ask) };
+    assert_eq!(short(&decide(&[net()], both, &granted)), 'y');
+    let port = Right::Net { host: "example.org:8443".into() };
+    assert_eq!(short(&decide(&[port], both, &granted)), '?');
+}
+
 #[test]
 fn secrets_by_path() {
     let secrets = [
@@ -180,6 +209,12 @@ fn secrets_by_path() {
         "/h/.config/gh/hosts.yml",
         "/etc/shadow",
         "/proc/1/environ",
+        "/proc/self/mem",
+        "/h/.config/op/config",
+        "/h/.config/google-chrome/Default/Login Data",
+        "/h/.bash_history",
+        "/w/terraform.tfstate",
+        "/w/vpn.ovpn",
     ];
     for path in secrets {
         assert!(secret(Path::new(path)).is_some(), "{path}");
@@ -197,6 +232,9 @@ fn secrets_by_path() {
         "/w/docs/env.md",
         "/w/environment.ts",
         "/w/monkey.txt",
+        "/w/mem",
+        "/w/op/main.rs",
+        "/w/hub/readme.md",
     ];
     for path in open {
         assert_eq!(secret(Path::new(path)), Option::None, "{path}");

@@ -1,17 +1,19 @@
 //! The agent, put together: catalog, client, tools, policy and sessions.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chela_agent::journal::Journal;
 use chela_agent::policy::Policy;
 use chela_agent::remote::Remote;
-use chela_agent::tool::Registry;
-use chela_agent::{Agent, Parts, Settings};
-use chela_client::{Catalog, ModelClient, Timing};
+use chela_agent::tool::{Registry, resolve};
+use chela_agent::{Agent, Parts, Recall, Settings};
+use chela_client::{Catalog, Http, ModelClient, Timing};
 use chela_protocol::{ApproveMode, Thinking};
 use chela_tools::files::{self, Files};
+use chela_tools::memory::{Memory, Notes};
 use chela_tools::undo::UndoLog;
+use chela_tools::web::WebFetch;
 use jiff::tz::TimeZone;
 
 use crate::context::{Context, unresolved};
@@ -35,12 +37,24 @@ pub struct Wishes {
     pub max_steps: Option<u32>,
 }
 
-/// The tools of a workspace, in the order in which the model sees them.
-pub fn tools(context: &Context) -> (Registry, Arc<UndoLog>) {
+/// The tools of a workspace, and what they share.
+pub struct Tools {
+    /// In the order in which the model sees them.
+    pub registry: Registry,
+    undo: Arc<UndoLog>,
+    notes: Arc<Notes>,
+}
+
+/// The tools of a workspace. The web is reached through `http`.
+pub fn tools(context: &Context, workspace: &Path, http: Arc<Http>) -> Tools {
     let undo = Arc::new(UndoLog::new(context.paths.undo()));
     let home = context.env().get(chela_config::env::HOME).map(PathBuf::from);
     let files = Files::new(Arc::clone(&undo), home);
-    (Registry::new(files::tools(&files)), undo)
+    let notes = Notes::new(workspace.to_owned(), Arc::clone(&undo), TimeZone::system());
+    let mut tools = files::tools(&files);
+    tools.push(Arc::new(WebFetch::new(http)));
+    tools.push(Arc::new(Memory::new(Arc::clone(&notes))));
+    Tools { registry: Registry::new(tools), undo, notes }
 }
 
 /// Finds the model, opens the session, and puts the agent together.
@@ -63,21 +77,24 @@ pub async fn agent(context: &Context, catalog: Arc<Catalog>, wishes: Wishes) -> 
     }
     let workspace = context.workspace()?;
     let client = ModelClient::new(catalog.state().clone(), Timing::default());
+    let Tools { registry, undo, notes } = tools(context, &workspace, Arc::clone(catalog.http()));
     let models = Remote::new(catalog, client);
     let model = models.model(model, fallbacks);
     let sessions = Stored::open(context, &workspace)?;
     let journal: Arc<dyn Journal> = sessions.session(wishes.session.as_deref())?;
-    let (tools, undo) = tools(context);
+    let settings = settings(context, &wishes, workspace.clone());
+    // Notes of a folder that nobody vouches for are for the model to search, not to be put before it.
+    let recall = settings.trusted.then_some(notes as Arc<dyn Recall>);
     Ok(Agent::new(Parts {
-        settings: settings(context, &wishes, workspace.clone()),
-        tools,
+        settings,
+        tools: registry,
         policy: policy(context, workspace),
         models: Arc::new(models),
         model,
         sessions: Arc::new(sessions),
         journal,
         undo: Some(undo),
-        recall: None,
+        recall,
     }))
 }
 
@@ -94,9 +111,10 @@ fn settings(context: &Context, wishes: &Wishes, workspace: PathBuf) -> Settings 
 
 /// Keys, configuration and the store are never written by the agent.
 fn policy(context: &Context, workspace: PathBuf) -> Policy {
-    let home = context.paths.home().to_owned();
-    let home = home.canonicalize().unwrap_or(home);
-    let mut protected = vec![home];
+    // The folder may not be there yet.
+    let home = context.paths.home();
+    let mut protected = vec![resolve(home, "").unwrap_or_else(|_| home.to_owned())];
     protected.extend(context.loaded.files.iter().filter_map(|file| file.canonicalize().ok()));
-    Policy { workspace, protected, instructions: Vec::new() }
+    let instructions = vec![workspace.join("memory")];
+    Policy { workspace, protected, instructions }
 }

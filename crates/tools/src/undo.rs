@@ -41,6 +41,19 @@ enum Entry {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         folders: Vec<PathBuf>,
     },
+    /// Text is about to be put at the end of a file, which others may lengthen too.
+    Append {
+        /// Absolute.
+        path: PathBuf,
+        /// What is added.
+        text: String,
+        /// What stood in the file before, if the addition makes it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        head: Option<String>,
+        /// Folders that are created for it, the outermost first.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        folders: Vec<PathBuf>,
+    },
     /// Something happened that cannot be taken back.
     Remark {
         /// In words.
@@ -67,16 +80,35 @@ impl UndoLog {
     /// It could not be stored; then the change must not happen.
     pub fn keep(&self, session: SessionId, turn: TurnId, path: &Path, after: &[u8]) -> io::Result<()> {
         let before = state(path)?;
-        let mut folders: Vec<PathBuf> =
-            path.ancestors().skip(1).take_while(|folder| !folder.exists()).map(Path::to_owned).collect();
-        folders.reverse();
         let entry = Entry::Change {
             path: path.to_owned(),
             mode: before.as_ref().map(|state| state.mode),
             after: hex(after),
-            folders,
+            folders: missing_folders(path),
         };
         self.write(session, turn, &entry, before.as_ref().map(|state| state.bytes.as_slice()))
+    }
+
+    /// Notes that `text` is about to be put at the end of the file at `path`. `head` is what the
+    /// file begins with where the addition makes it.
+    ///
+    /// # Errors
+    /// It could not be stored; then the change must not happen.
+    pub fn keep_append(
+        &self,
+        session: SessionId,
+        turn: TurnId,
+        path: &Path,
+        text: &str,
+        head: Option<&str>,
+    ) -> io::Result<()> {
+        let entry = Entry::Append {
+            path: path.to_owned(),
+            text: text.to_owned(),
+            head: head.map(str::to_owned),
+            folders: missing_folders(path),
+        };
+        self.write(session, turn, &entry, None)
     }
 
     /// Notes something that an undo of this turn cannot take back, as in a command that ran.
@@ -137,14 +169,17 @@ impl UndoLog {
             let text = fs::read(folder.join(format!("{number}.json"))).map_err(wrong)?;
             match serde_json::from_slice(&text).map_err(|error| wrong(error.into()))? {
                 Entry::Remark { text } => undone.kept.push(text),
+                Entry::Append { path, text, head, folders } => {
+                    steps.push(Step { path, folders, how: How::Cut { text, head } });
+                }
                 Entry::Change { path, mode, after, folders } => {
-                    let step = steps.iter_mut().find(|step| step.path == path);
-                    match step {
+                    let last = steps.iter_mut().rev().find(|step| step.path == path);
+                    match last.map(|step| &mut step.how) {
                         // The oldest bytes are those to restore, the newest those to find.
-                        Some(step) => step.after = after,
-                        None => {
+                        Some(How::Restore { after: newest, .. }) => *newest = after,
+                        _ => {
                             let before = mode.map(|mode| (folder.join(format!("{number}.bin")), mode));
-                            steps.push(Step { path, before, after, folders });
+                            steps.push(Step { path, folders, how: How::Restore { before, after } });
                         }
                     }
                 }
@@ -176,9 +211,20 @@ impl Undo for UndoLog {
 /// What has to happen to one file.
 struct Step {
     path: PathBuf,
-    before: Option<(PathBuf, u32)>,
-    after: String,
     folders: Vec<PathBuf>,
+    how: How,
+}
+
+enum How {
+    /// Put back what stood there, if what stands there is what a tool left.
+    Restore {
+        /// Where the bytes are kept, and the permission bits.
+        before: Option<(PathBuf, u32)>,
+        /// SHA-256 of what a tool left, in hex.
+        after: String,
+    },
+    /// Take out what was added, whatever was added since.
+    Cut { text: String, head: Option<String> },
 }
 
 struct Kept {
@@ -187,12 +233,35 @@ struct Kept {
     retry: bool,
 }
 
+impl Kept {
+    fn for_now(path: &Path, error: &io::Error) -> Self {
+        Self { text: format!("{}: {error}", path.display()), retry: true }
+    }
+
+    fn for_good(path: &Path) -> Self {
+        let text = format!("{} was changed by something else since, and stays as it is", path.display());
+        Self { text, retry: false }
+    }
+}
+
 impl Step {
     fn take_back(self) -> Result<PathBuf, Kept> {
-        let shown = self.path.display().to_string();
-        let failed = |error: io::Error| Kept { text: format!("{shown}: {error}"), retry: true };
-        let current = state(&self.path).map_err(failed)?;
-        let before = match &self.before {
+        let current = state(&self.path).map_err(|error| Kept::for_now(&self.path, &error))?;
+        match &self.how {
+            How::Restore { before, after } => self.restore(current, before.as_ref(), after)?,
+            How::Cut { text, head } => self.cut(current, text, head.as_deref())?,
+        }
+        Ok(self.path)
+    }
+
+    fn restore(
+        &self,
+        current: Option<State>,
+        before: Option<&(PathBuf, u32)>,
+        after: &str,
+    ) -> Result<(), Kept> {
+        let failed = |error: io::Error| Kept::for_now(&self.path, &error);
+        let before = match before {
             Some((kept, mode)) => Some(State { bytes: fs::read(kept).map_err(failed)?, mode: *mode }),
             None => None,
         };
@@ -203,23 +272,51 @@ impl Step {
             _ => false,
         };
         if done {
-            return Ok(self.path);
+            return Ok(());
         }
-        if current.as_ref().is_some_and(|current| hex(&current.bytes) != self.after) {
-            let text = format!("{shown} was changed by something else since, and stays as it is");
-            return Err(Kept { text, retry: false });
+        if current.as_ref().is_some_and(|current| hex(&current.bytes) != after) {
+            return Err(Kept::for_good(&self.path));
         }
         match before {
-            Some(before) => replace(&self.path, &before.bytes, Some(before.mode)).map_err(failed)?,
+            Some(before) => replace(&self.path, &before.bytes, Some(before.mode)).map_err(failed),
             // Nothing was there before, and `current` is what the tool made.
-            None => {
-                fs::remove_file(&self.path).map_err(failed)?;
-                // Only what is empty goes; the first folder that is not ends it.
-                let _ = self.folders.iter().rev().try_for_each(fs::remove_dir);
-            }
+            None => self.remove(),
         }
-        Ok(self.path)
     }
+
+    fn cut(&self, current: Option<State>, text: &str, head: Option<&str>) -> Result<(), Kept> {
+        let Some(current) = current else { return Ok(()) };
+        let Some(at) = last_place(&current.bytes, text.as_bytes()) else {
+            return Err(Kept::for_good(&self.path));
+        };
+        let left = [&current.bytes[..at], &current.bytes[at + text.len()..]].concat();
+        if head.is_some_and(|head| left == head.as_bytes()) {
+            return self.remove();
+        }
+        replace(&self.path, &left, None).map_err(|error| Kept::for_now(&self.path, &error))
+    }
+
+    fn remove(&self) -> Result<(), Kept> {
+        fs::remove_file(&self.path).map_err(|error| Kept::for_now(&self.path, &error))?;
+        // Only what is empty goes; the first folder that is not ends it.
+        let _ = self.folders.iter().rev().try_for_each(fs::remove_dir);
+        Ok(())
+    }
+}
+
+fn last_place(bytes: &[u8], text: &[u8]) -> Option<usize> {
+    if text.is_empty() {
+        return None;
+    }
+    bytes.windows(text.len()).rposition(|window| window == text)
+}
+
+/// The folders that have to be made for a file, the outermost first.
+fn missing_folders(path: &Path) -> Vec<PathBuf> {
+    let missing = path.ancestors().skip(1).take_while(|folder| !folder.exists());
+    let mut folders: Vec<PathBuf> = missing.map(Path::to_owned).collect();
+    folders.reverse();
+    folders
 }
 
 /// Puts `bytes` in place of the file in one step: a reader sees the old or the new file. Without

@@ -155,8 +155,8 @@ fn answer_later(ops: mpsc::Sender<Op>, id: ApprovalId) {
 
 /// Prints what stands before the user's message in every request, part by part.
 fn explain(context: &Context) -> Outcome {
-    let (tools, _) = compose::tools(context);
-    let sections = prompt::sections(&[], &tools.schemas());
+    let tools = compose::tools(context, &context.workspace()?, context.http());
+    let sections = prompt::sections(&[], &tools.registry.schemas());
     let mut rows = vec![["PART", "BYTES", "TOKENS (ESTIMATED)"].map(str::to_owned).to_vec()];
     let mut total = (0, 0);
     for section in &sections {

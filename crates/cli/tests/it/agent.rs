@@ -157,6 +157,17 @@ fn the_fixed_prompt_is_small_and_explained() {
     let body = server.chats()[0].json();
     let bytes = body["messages"][0]["content"].as_str().unwrap().len() + body["tools"].to_string().len();
     assert!(bytes <= 4000, "{bytes} bytes");
+    let tools = body["tools"].as_array().unwrap();
+    let names: Vec<&str> = tools.iter().map(|tool| tool["function"]["name"].as_str().unwrap()).collect();
+    let order = ["read", "ls", "grep", "glob", "write", "edit", "exec", "web_fetch", "memory"];
+    let order: Vec<&str> = order.into_iter().filter(|name| *name != "exec" || names.contains(name)).collect();
+    assert_eq!(names, order);
+    let frozen = [
+        r#"{"name":"web_fetch","description":"Get the text of a web page.","parameters":{"type":"object","properties":{"url":{"type":"string"}},"required":["url"]"#,
+        r#"{"name":"memory","description":"Keep notes across sessions: add one, or search them.","parameters":{"type":"object","properties":{"action":{"type":"string","enum":["add","search"]},"text":{"type":"string","description":"the note, or the words to find"}},"required":["action","text"]"#,
+    ];
+    let schemas = body["tools"].to_string();
+    assert!(frozen.iter().all(|schema| schemas.contains(schema)), "{schemas}");
     let ran = world.run(&["agent", "--explain-prompt"]);
     assert!(
         ran.succeeds().out.contains("system") && ran.out.contains("tools") && ran.out.contains("TOKENS"),

@@ -6,6 +6,7 @@ mod auth;
 mod basics;
 mod config;
 mod doctor;
+mod hostile;
 mod models;
 mod seed;
 mod sessions;

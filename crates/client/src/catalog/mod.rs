@@ -10,7 +10,7 @@ mod scan;
 mod state;
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -26,7 +26,7 @@ pub use self::provider::{InProcessServer, Origin, Provider, ProviderError, Setti
 pub use self::scan::{Scanned, Target, scan, targets};
 pub use self::state::{Aged, State};
 use crate::fault::ExitClass;
-use crate::transport::show;
+use crate::transport::{Http, show};
 
 /// A list of models younger than this is not asked for again.
 pub const FRESH: Duration = Duration::from_secs(60);
@@ -165,6 +165,11 @@ impl Catalog {
             }
         }
         catalog
+    }
+
+    /// The HTTP client by which it reaches servers.
+    pub fn http(&self) -> &Arc<Http> {
+        &self.settings.http
     }
 
     /// What is kept between processes.

@@ -43,6 +43,9 @@ impl Locality {
     }
 }
 
+/// The host agent of Azure: the metadata of a machine behind an address that looks public.
+const AZURE_HOST: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
+
 fn of_v4(v4: Ipv4Addr) -> Locality {
     let [a, b, c, _] = v4.octets();
     if v4.is_loopback() {
@@ -58,7 +61,8 @@ fn of_v4(v4: Ipv4Addr) -> Locality {
         || a >= 240
         || (a == 100 && (64..128).contains(&b))
         || (a == 192 && b == 0 && c == 0)
-        || (a == 198 && (18..20).contains(&b));
+        || (a == 198 && (18..20).contains(&b))
+        || v4 == AZURE_HOST;
     if unroutable { Locality::Private } else { Locality::Public }
 }
 
@@ -99,6 +103,15 @@ fn is_loopback_name(name: &str) -> bool {
     let name = name.trim_end_matches('.').to_ascii_lowercase();
     name == "localhost" || name.ends_with(".localhost")
 }
+
+/// Ports of services that are no web servers, and that answer to what a browser can be made to
+/// send (Fetch standard, "port blocking").
+const BLOCKED_PORTS: &[u16] = &[
+    0, 1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103,
+    104, 109, 110, 111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427, 465, 512, 513, 514,
+    515, 526, 530, 531, 532, 540, 548, 554, 556, 563, 587, 601, 636, 989, 990, 993, 995, 1719, 1720, 1723,
+    2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080,
+];
 
 /// On whose behalf a connection is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -143,6 +156,14 @@ pub enum EgressError {
         /// Address it resolved to.
         address: IpAddr,
     },
+    /// A web request to a port of another service.
+    #[error("{url}: port {port} belongs to a service that is no web server")]
+    Port {
+        /// The address asked for, without credentials.
+        url: String,
+        /// The port.
+        port: u16,
+    },
     /// Neither http nor https.
     #[error("{url}: the scheme must be http or https")]
     Scheme {
@@ -162,8 +183,10 @@ pub struct Egress {
 struct Trusted {
     /// `scheme://host:port` of every configured endpoint.
     origins: BTreeSet<String>,
-    /// Host names of configured endpoints and proxies, whatever they resolve to.
+    /// Host names of configured endpoints; for model traffic they may resolve to anything.
     names: BTreeSet<String>,
+    /// Host names of proxies, which every client may look up; no request is for them.
+    proxies: BTreeSet<String>,
 }
 
 impl Egress {
@@ -190,7 +213,7 @@ impl Egress {
     pub(crate) fn trust_name(&self, proxy: &Url) {
         if let Some(Host::Domain(name)) = proxy.host() {
             let mut trusted = self.trusted.write().unwrap_or_else(PoisonError::into_inner);
-            trusted.names.insert(name.to_owned());
+            trusted.proxies.insert(name.to_owned());
         }
     }
 
@@ -203,6 +226,11 @@ impl Egress {
     fn is_trusted_name(&self, name: &str) -> bool {
         let trusted = self.trusted.read().unwrap_or_else(PoisonError::into_inner);
         trusted.names.contains(name)
+    }
+
+    fn is_proxy(&self, name: &str) -> bool {
+        let trusted = self.trusted.read().unwrap_or_else(PoisonError::into_inner);
+        trusted.proxies.contains(name.trim_end_matches('.'))
     }
 
     /// Check a URL before anything is resolved or connected.
@@ -224,14 +252,23 @@ impl Egress {
                 }
             }
             Reach::Public if self.local_only => Err(EgressError::LocalOnly { url: show(url) }),
-            Reach::Public => match url.host() {
-                Some(Host::Domain(name)) if is_loopback_name(name) => {
-                    Err(EgressError::NotPublic { host: name.to_owned(), address: "loopback".to_owned() })
-                }
-                Some(Host::Ipv4(v4)) => check_public(&v4.to_string(), IpAddr::V4(v4)),
-                Some(Host::Ipv6(v6)) => check_public(&v6.to_string(), IpAddr::V6(v6)),
-                _ => Ok(()),
-            },
+            Reach::Public => self.check_web(url),
+        }
+    }
+
+    fn check_web(&self, url: &Url) -> Result<(), EgressError> {
+        match url.host() {
+            Some(Host::Domain(name)) if Locality::of_host(url) != Locality::Public || self.is_proxy(name) => {
+                let address = "a name of this machine or its network".to_owned();
+                return Err(EgressError::NotPublic { host: name.to_owned(), address });
+            }
+            Some(Host::Ipv4(v4)) => check_public(&v4.to_string(), IpAddr::V4(v4))?,
+            Some(Host::Ipv6(v6)) => check_public(&v6.to_string(), IpAddr::V6(v6))?,
+            _ => {}
+        }
+        match url.port() {
+            Some(port) if BLOCKED_PORTS.contains(&port) => Err(EgressError::Port { url: show(url), port }),
+            _ => Ok(()),
         }
     }
 
@@ -243,7 +280,7 @@ impl Egress {
         if is_loopback_name(name) && Locality::of(address) != Locality::Local {
             return Err(EgressError::NotLoopback { host: name.to_owned(), address });
         }
-        if self.is_trusted_name(name) {
+        if self.is_proxy(name) || (reach == Reach::Configured && self.is_trusted_name(name)) {
             return Ok(());
         }
         match reach {
@@ -305,6 +342,17 @@ mod tests {
             ("ff02::1", Locality::Private),
             ("64:ff9b::a9fe:a9fe", Locality::Private),
             ("2002:7f00:1::", Locality::Local),
+            ("2002:a9fe:a9fe::", Locality::Private),
+            ("64:ff9b:1::a9fe:a9fe", Locality::Private),
+            ("::ffff:0:a9fe:a9fe", Locality::Private),
+            ("::a9fe:a9fe", Locality::Private),
+            ("2001:0:a9fe:a9fe::1", Locality::Private),
+            ("fd00:ec2::254", Locality::Private),
+            ("fec0::1", Locality::Private),
+            ("168.63.129.16", Locality::Private),
+            ("100.100.100.200", Locality::Private),
+            ("192.0.0.192", Locality::Private),
+            ("240.0.0.1", Locality::Private),
             ("64:ff9b::808:808", Locality::Public),
             ("8.8.8.8", Locality::Public),
             ("2606:4700::1111", Locality::Public),
@@ -328,6 +376,31 @@ mod tests {
             "http://a.localhost/",
             "http://[::1]/",
             "http://[::ffff:169.254.169.254]/",
+            "http://[::ffff:a9fe:a9fe]/",
+            "http://[64:ff9b::169.254.169.254]/",
+            "http://[0:0:0:0:0:0:0:1]/",
+            "http://[::]/",
+            "http://2852039166/",
+            "http://0xa9fea9fe/",
+            "http://0xa9.0xfe.0xa9.0xfe/",
+            "http://0251.0376.0251.0376/",
+            "http://169.254.43518/",
+            "http://169.16689662/",
+            "http://169.254.169.254./",
+            "http://%31%36%39.254.169.254/",
+            "http://１６９.２５４.１６９.２５４/",
+            "http://169。254。169。254/",
+            "http://①②⑦.0.0.1/",
+            "http:\\\\127.0.0.1/",
+            "http:/127.0.0.1/",
+            "http://example.org@127.0.0.1/",
+            "http://127.0.0.1#@example.org/",
+            "http://metadata.google.internal/computeMetadata/v1/",
+            "http://metadata/",
+            "http://printer.local/",
+            "http://router.lan./",
+            "https://example.org:22/",
+            "http://example.org:25/",
             "http://169.254.169.254/latest/meta-data",
             "http://192.168.0.1:8080/",
             "http://0/",

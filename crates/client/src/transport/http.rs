@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, TryStreamExt};
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use url::Url;
+use url::{Host, Position, Url};
 
 use super::egress::{Egress, EgressError, Locality, Reach, show};
 use super::proxy::ProxyRules;
@@ -24,6 +24,12 @@ const MAX_REDIRECTS: usize = 10;
 pub trait Lookup: Send + Sync + std::fmt::Debug {
     /// Addresses of a host name.
     fn lookup(&self, name: String) -> BoxFuture<'static, std::io::Result<Vec<IpAddr>>>;
+
+    /// Where a connection to an address that passed the rules goes: to that address. A test
+    /// leads it to a server of its own, so that it opens no socket to the outside.
+    fn connect_to(&self, checked: IpAddr) -> IpAddr {
+        checked
+    }
 }
 
 #[derive(Debug)]
@@ -122,9 +128,11 @@ impl Http {
             builder = builder.unix_socket(socket.clone());
         }
         if !self.egress.local_only() {
-            let (rules, egress) = (Arc::clone(&self.proxy), Arc::clone(&self.egress));
-            builder = builder.proxy(reqwest::Proxy::custom(move |url| {
-                if egress.is_trusted(url) { None } else { rules.proxy_for(url).cloned() }
+            let (rules, egress, reach) = (Arc::clone(&self.proxy), Arc::clone(&self.egress), via.reach);
+            builder = builder.proxy(reqwest::Proxy::custom(move |url| match reach {
+                Reach::Public => rules.for_web(url).cloned(),
+                Reach::Configured if egress.is_trusted(url) => None,
+                Reach::Configured => rules.proxy_for(url).cloned(),
             }));
         }
         let client = builder
@@ -140,6 +148,9 @@ impl Http {
                 self.egress.check_url(&request.url, request.via.reach)?;
             }
             let response = self.once(&request).await?;
+            if !request.follow {
+                return Ok(response);
+            }
             match next_hop(&request, &response)? {
                 None => return Ok(response),
                 Some(next) => request = next,
@@ -148,11 +159,31 @@ impl Http {
         Err(refused_redirect(&request.url, &request.url, "too many redirects"))
     }
 
+    /// URL and headers to send. An address in the URL meets no resolver, so that one which is to be
+    /// connected to elsewhere is replaced here; the server is told the one that was asked for.
+    fn lead(&self, request: &Request) -> (Url, HeaderMap) {
+        let (mut url, mut headers) = (request.url.clone(), request.headers.clone());
+        let address = match request.url.host() {
+            Some(Host::Ipv4(v4)) => IpAddr::V4(v4),
+            Some(Host::Ipv6(v6)) => IpAddr::V6(v6),
+            _ => return (url, headers),
+        };
+        let to = self.lookup.connect_to(address);
+        let asked = &url[Position::BeforeHost..Position::AfterPort];
+        if let (true, Ok(host)) = (to != address, HeaderValue::from_str(asked)) {
+            headers.insert(header::HOST, host);
+            // Fails only for URLs without a host.
+            let _ = url.set_ip_host(to);
+        }
+        (url, headers)
+    }
+
     async fn once(&self, request: &Request) -> Result<Response, TransportError> {
         let client = self.client(&request.url, &request.via)?;
+        let (url, headers) = self.lead(request);
         let sent = client
-            .request(request.method.clone(), request.url.clone())
-            .headers(request.headers.clone())
+            .request(request.method.clone(), url)
+            .headers(headers)
             .body(request.body.clone())
             .send()
             .await
@@ -234,7 +265,7 @@ impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let (egress, reach) = (Arc::clone(&self.egress), self.reach);
         let name = name.as_str().to_owned();
-        let addresses = self.lookup.lookup(name.clone());
+        let (addresses, lookup) = (self.lookup.lookup(name.clone()), Arc::clone(&self.lookup));
         Box::pin(async move {
             let addresses = addresses.await?;
             if addresses.is_empty() {
@@ -243,7 +274,9 @@ impl Resolve for GuardedResolver {
             for address in &addresses {
                 egress.check_address(&name, *address, reach)?;
             }
-            let addresses: Addrs = Box::new(addresses.into_iter().map(|address| SocketAddr::new(address, 0)));
+            let addresses: Addrs = Box::new(
+                addresses.into_iter().map(move |address| SocketAddr::new(lookup.connect_to(address), 0)),
+            );
             Ok(addresses)
         })
     }

@@ -44,12 +44,14 @@ pub struct Request {
     pub body: Bytes,
     /// How to connect.
     pub via: Via,
+    /// Whether a redirect is followed, as far as the rules allow; else it is the answer.
+    pub follow: bool,
 }
 
 impl Request {
     /// A request without headers and body.
     pub fn new(method: Method, url: Url, via: Via) -> Self {
-        Self { method, url, headers: HeaderMap::new(), body: Bytes::new(), via }
+        Self { method, url, headers: HeaderMap::new(), body: Bytes::new(), via, follow: true }
     }
 }
 

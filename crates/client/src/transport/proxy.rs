@@ -39,14 +39,16 @@ impl ProxyRules {
 
     /// The proxy for a URL: none for loopback and private hosts and what `NO_PROXY` lists.
     pub fn proxy_for(&self, url: &Url) -> Option<&Url> {
+        if Locality::of_host(url) != Locality::Public { None } else { self.for_web(url) }
+    }
+
+    /// The proxy for a fetch from the open web: none only for what `NO_PROXY` lists.
+    pub(super) fn for_web(&self, url: &Url) -> Option<&Url> {
         let proxy = match url.scheme() {
             "https" => self.https.as_ref(),
             _ => self.http.as_ref(),
         }?;
-        if Locality::of_host(url) != Locality::Public || self.is_bypassed(url) {
-            return None;
-        }
-        Some(proxy)
+        if self.is_bypassed(url) { None } else { Some(proxy) }
     }
 
     fn is_bypassed(&self, url: &Url) -> bool {

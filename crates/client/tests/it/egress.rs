@@ -14,16 +14,28 @@ use url::Url;
 
 use crate::common::*;
 
-/// Resolves every name to one address and records what was asked.
+/// Resolves every name to these addresses, one after the other, and records what was asked. A
+/// connection to any of them goes to loopback and is recorded.
 #[derive(Debug, Clone)]
 struct Fixed {
-    address: IpAddr,
+    addresses: Vec<IpAddr>,
     asked: Arc<Mutex<Vec<String>>>,
+    connected: Arc<Mutex<Vec<IpAddr>>>,
 }
 
 impl Fixed {
     fn new(address: &str) -> Self {
-        Self { address: address.parse().unwrap(), asked: Arc::default() }
+        Self::in_turn(&[address])
+    }
+
+    /// The last address is given for ever.
+    fn in_turn(addresses: &[&str]) -> Self {
+        let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        Self { addresses, asked: Arc::default(), connected: Arc::default() }
+    }
+
+    fn connected(&self) -> Vec<String> {
+        self.connected.lock().unwrap().iter().map(ToString::to_string).collect()
     }
 
     fn http(&self, local_only: bool) -> Http {
@@ -37,9 +49,15 @@ impl Fixed {
 
 impl Lookup for Fixed {
     fn lookup(&self, name: String) -> BoxFuture<'static, std::io::Result<Vec<IpAddr>>> {
-        self.asked.lock().unwrap().push(name);
-        let address = self.address;
+        let mut asked = self.asked.lock().unwrap();
+        let address = self.addresses[asked.len().min(self.addresses.len() - 1)];
+        asked.push(name);
         Box::pin(async move { Ok(vec![address]) })
+    }
+
+    fn connect_to(&self, checked: IpAddr) -> IpAddr {
+        self.connected.lock().unwrap().push(checked);
+        std::net::Ipv4Addr::LOCALHOST.into()
     }
 }
 
@@ -78,6 +96,81 @@ async fn a_web_name_that_resolves_to_loopback_is_refused() {
     let error = fixed.http(false).send(get(&url, Via::public())).await.unwrap_err();
     assert!(matches!(error, TransportError::Egress(EgressError::NotPublic { .. })), "{error}");
     assert!(server.requests().is_empty());
+}
+
+#[tokio::test]
+async fn the_web_is_reached_at_the_address_that_was_checked() {
+    let server = Scripted::new().serve();
+    let fixed = Fixed::new("93.184.216.34");
+    let port = server.address().port();
+    let http = fixed.http(false);
+    for host in ["example.org", "93.184.216.35", "[2606:2800:220:1:248:1893:25c8:1946]"] {
+        let answer = http.send(get(&format!("http://{host}:{port}/health"), Via::public())).await.unwrap();
+        assert_eq!(answer.status.as_u16(), 200);
+        assert_eq!(server.requests().last().unwrap().header("host"), format!("{host}:{port}"));
+    }
+    assert_eq!(fixed.connected(), ["93.184.216.34", "93.184.216.35", "2606:2800:220:1:248:1893:25c8:1946"]);
+    assert_eq!(*fixed.asked.lock().unwrap(), ["example.org"]);
+}
+
+/// The name is resolved once for a connection, and what was checked is what is connected to.
+#[tokio::test]
+async fn a_name_that_is_rebound_is_refused_at_the_next_connection() {
+    let script =
+        vec![Act::Request, Act::send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok")];
+    let server = Misbehave::serve(vec![script]);
+    let fixed = Fixed::in_turn(&["93.184.216.34", "127.0.0.1"]);
+    let http = fixed.http(false);
+    let url = format!("http://rebound.example:{}/", server.address().port());
+    assert_eq!(http.send(get(&url, Via::public())).await.unwrap().bytes(10).await.unwrap(), "ok");
+    let error = http.send(get(&url, Via::public())).await.unwrap_err();
+    assert!(matches!(error, TransportError::Egress(EgressError::NotPublic { .. })), "{error}");
+    assert_eq!(fixed.connected(), ["93.184.216.34"]);
+    assert_eq!(server.received().len(), 1);
+}
+
+#[tokio::test]
+async fn one_private_address_among_many_refuses_the_name() {
+    #[derive(Debug)]
+    struct Both;
+    impl Lookup for Both {
+        fn lookup(&self, _: String) -> BoxFuture<'static, std::io::Result<Vec<IpAddr>>> {
+            Box::pin(async { Ok(vec!["93.184.216.34".parse().unwrap(), "127.0.0.1".parse().unwrap()]) })
+        }
+
+        fn connect_to(&self, _: IpAddr) -> IpAddr {
+            panic!("nothing may be connected to");
+        }
+    }
+    let http = Http::new(HttpSettings { lookup: Some(Arc::new(Both)), ..HttpSettings::default() });
+    let error = http.send(get("http://both.example/", Via::public())).await.unwrap_err();
+    assert!(matches!(error, TransportError::Egress(EgressError::NotPublic { .. })), "{error}");
+}
+
+/// A configured server was open to the web tools, whatever its name resolved to.
+#[tokio::test]
+async fn a_configured_server_is_no_part_of_the_web() {
+    let server = Scripted::new().serve();
+    let fixed = Fixed::new("127.0.0.1");
+    let http = fixed.http(false);
+    let url = format!("http://gpu.example:{}/v1/models", server.address().port());
+    http.egress().trust(&Url::parse(&url).unwrap());
+    let error = http.send(get(&url, Via::public())).await.unwrap_err();
+    assert!(matches!(error, TransportError::Egress(EgressError::NotPublic { .. })), "{error}");
+    assert!(fixed.connected().is_empty() && server.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_redirect_is_the_answer_where_it_is_not_followed() {
+    let away = Canned::new(302, "text/plain", "").header("location", "http://127.0.0.1:9/");
+    let server = Scripted::new().route("GET", "/away", away).serve();
+    let fixed = Fixed::new("93.184.216.34");
+    let url = format!("http://example.org:{}/away", server.address().port());
+    let request = Request { follow: false, ..get(&url, Via::public()) };
+    let answer = fixed.http(false).send(request).await.unwrap();
+    assert_eq!((answer.status.as_u16(), answer.header("location")), (302, Some("http://127.0.0.1:9/")));
+    let error = fixed.http(false).send(get(&url, Via::public())).await.unwrap_err();
+    assert!(matches!(error, TransportError::Egress(EgressError::NotPublic { .. })), "{error}");
 }
 
 #[tokio::test]
@@ -169,6 +262,12 @@ async fn the_web_goes_through_the_proxy() {
     let answer = http.send(get("http://example.org/page", Via::public())).await.unwrap();
     assert_eq!(answer.bytes(100).await.unwrap(), "from the proxy");
     assert!(proxy.received()[0].head.starts_with("GET http://example.org/page HTTP/1.1"));
+    let refused = ["http://intranet/", "http://10.0.0.1/", "http://metadata.google.internal/"];
+    for url in refused {
+        let error = http.send(get(url, Via::public())).await.unwrap_err();
+        assert!(matches!(error, TransportError::Egress(EgressError::NotPublic { .. })), "{error}");
+    }
+    assert_eq!(proxy.received().len(), 1);
 }
 
 #[tokio::test]

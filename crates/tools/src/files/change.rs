@@ -53,7 +53,7 @@ pub(super) fn apply(
 }
 
 /// A unified diff with three lines of context.
-pub(super) fn diff(shown: &str, before: &[u8], after: &[u8]) -> String {
+pub(crate) fn diff(shown: &str, before: &[u8], after: &[u8]) -> String {
     let text = |bytes: &[u8]| match Text::of(bytes) {
         Ok(text) => text.text,
         Err(_) => String::from_utf8_lossy(bytes).into_owned(),

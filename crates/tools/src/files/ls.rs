@@ -93,7 +93,8 @@ fn line(entry: &std::fs::DirEntry) -> String {
     }
 }
 
-fn size(bytes: u64) -> String {
+/// A number of bytes as people read it.
+pub(crate) fn size(bytes: u64) -> String {
     match bytes {
         0..1_000 => format!("{bytes} B"),
         1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),

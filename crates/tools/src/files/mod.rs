@@ -22,6 +22,9 @@ use sha2::{Digest, Sha256};
 
 use crate::undo::UndoLog;
 
+pub(crate) use self::change::diff;
+pub(crate) use self::ls::size;
+
 /// A file that is larger is read in parts, and not edited.
 const MAX_WHOLE: u64 = 16 << 20;
 
@@ -76,10 +79,13 @@ pub fn tools(files: &Arc<Files>) -> Vec<Arc<dyn Tool>> {
 }
 
 /// Runs file work off the runtime's threads.
-async fn blocking(work: impl FnOnce() -> Result<ToolResult, String> + Send + 'static) -> ToolResult {
+pub(crate) async fn blocking(
+    work: impl FnOnce() -> Result<ToolResult, String> + Send + 'static,
+) -> ToolResult {
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(result)) => result,
-        Ok(Err(text)) => ToolResult::error(text),
+        // What was wrong may name files that the model did not know.
+        Ok(Err(text)) => ToolResult::error(text).private(),
         Err(error) => ToolResult::error(format!("error: the tool failed: {error}")),
     }
 }
