@@ -16,7 +16,7 @@ const BUDGET: &[(&str, usize)] = &[
     ("tui", 4_000),
     ("kernels", 6_000),
     ("engine", 9_000),
-    ("server", 4_000),
+    ("server", 5_500),
     ("cli", 3_000),
 ];
 
