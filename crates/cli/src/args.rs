@@ -1,8 +1,12 @@
 //! The command line.
 
+mod local;
+
 use chela_protocol::{ApproveMode, Thinking};
 use clap::{Args, Parser, Subcommand, ValueHint};
 use std::path::PathBuf;
+
+pub use local::{Bench, Cache, CacheType, Generate, LocalModel, Rounding, Sampling, Show, Structure};
 
 /// Your own agent on your own models, in one binary.
 #[derive(Debug, Parser)]
@@ -49,6 +53,8 @@ pub enum Command {
     /// List, inspect and choose models.
     #[command(subcommand)]
     Models(Models),
+    /// Complete a prompt with a model in this process, without a server.
+    Generate(Box<Generate>),
     /// List, read, search and remove sessions; take back what one changed.
     #[command(subcommand)]
     Sessions(Sessions),
@@ -196,6 +202,13 @@ pub enum Models {
         #[arg(long)]
         json: bool,
     },
+    /// Show what a model's files hold, what memory it takes, and whether it runs here.
+    Show(Show),
+    /// Measure how fast a model runs here, beside what the machine can do.
+    Bench(Bench),
+    /// Repacked weights on disk, from which a second start is quick.
+    #[command(subcommand)]
+    Cache(Cache),
 }
 
 /// `chela config`.

@@ -12,6 +12,7 @@ mod env;
 mod exit;
 mod first_run;
 mod front;
+mod local;
 mod logging;
 mod output;
 mod sessions;
@@ -49,6 +50,7 @@ fn run(cli: Cli, surroundings: Surroundings) -> Outcome {
             let context = context::Context::new(&cli.global, surroundings)?;
             match command {
                 Command::Agent(args) => commands::agent::run(args, &context),
+                Command::Generate(args) => commands::generate::run(*args, &context),
                 Command::Models(command) => commands::models::run(command, &context),
                 Command::Sessions(command) => commands::sessions::run(command, &context),
                 Command::Auth(command) => commands::auth::run(command, &context),

@@ -50,6 +50,8 @@ variables! {
     CHELA_CONFIG;
     /// What is logged, as a filter such as `debug` or `chela_client=trace`.
     CHELA_LOG;
+    /// The instruction set of the engine's kernels, in place of the best that the CPU has.
+    CHELA_ISA;
     /// The key of the provider `vllm`; set to anything, it opts in to the implicit one.
     VLLM_API_KEY;
     /// The address of the implicit provider `vllm`; opts in by itself.

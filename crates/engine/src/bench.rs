@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use chela_kernels::ActivationKind;
+use chela_kernels::{ActivationKind, Format, Isa};
 
 use crate::block::{BlockId, blocks_for};
 use crate::engine::{EngineOptions, Loaded};
@@ -55,6 +55,15 @@ pub struct Reading {
     pub peak: f64,
 }
 
+/// What was measured with.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The instruction set.
+    pub isa: Isa,
+    /// The types of the matrices as they are held, with the number of matrices of each.
+    pub formats: Vec<(Format, usize)>,
+}
+
 /// Loads a model and measures it; `done` is called with each reading.
 ///
 /// # Errors
@@ -65,7 +74,7 @@ pub fn bench(
     wanted: &BenchOptions,
     progress: &mut dyn FnMut(Progress),
     done: &mut dyn FnMut(Reading),
-) -> Result<(), LoadError> {
+) -> Result<Setup, LoadError> {
     let widest = wanted.prompts.iter().chain(&wanted.batches).copied().max().unwrap_or(1);
     let options = EngineOptions { max_batch_tokens: options.max_batch_tokens.max(widest), ..options.clone() };
     let Loaded { mut model, mut cache, sizing, .. } = Loaded::open(path, &options, progress)?;
@@ -85,7 +94,7 @@ pub fn bench(
             done(read(&mut model, &mut cache, &batch, *work, wanted)?);
         }
     }
-    Ok(())
+    Ok(Setup { isa: model.kernels().isa(), formats: model.weights().formats() })
 }
 
 /// The step; keys and values before it are zeros, which take as long as others.

@@ -36,7 +36,7 @@ pub fn run(args: args::Agent, context: &Context) -> Outcome {
 }
 
 /// The next SIGINT or SIGTERM; never, where the system does not tell.
-async fn wait_for_interrupt() {
+pub async fn wait_for_interrupt() {
     let (int, term) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
     match (int, term) {
         (Ok(mut int), Ok(mut term)) => {

@@ -5,5 +5,7 @@ pub mod auth;
 pub mod completions;
 pub mod config;
 pub mod doctor;
+pub mod generate;
 pub mod models;
+pub mod models_local;
 pub mod sessions;

@@ -8,6 +8,7 @@ use chela_config::{KeyPath, edit};
 use serde_json::{Value, json};
 
 use crate::args;
+use crate::commands::models_local;
 use crate::context::{Context, runtime, unresolved};
 use crate::exit::{Code, Failure, Outcome};
 use crate::output::{self, count, say, tokens};
@@ -16,6 +17,9 @@ use crate::output::{self, count, say, tokens};
 pub fn run(command: args::Models, context: &Context) -> Outcome {
     let runtime = runtime()?;
     match command {
+        args::Models::Show(args) => models_local::show(&args, context),
+        args::Models::Bench(args) => models_local::bench(args, context),
+        args::Models::Cache(command) => models_local::cache(command, context),
         args::Models::List { provider, refresh, json } => {
             let catalog = context.catalog()?;
             list(

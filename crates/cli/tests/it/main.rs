@@ -7,6 +7,7 @@ mod basics;
 mod config;
 mod doctor;
 mod hostile;
+mod local;
 mod models;
 mod seed;
 mod sessions;

@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use chela_kernels::{Isa, Kernels};
 
-use crate::formats::{ChatTemplate, GenerationDefaults, Source};
+use crate::formats::{ChatTemplate, GenerationDefaults, Source, SpecialTokens};
 use crate::grammar::{GrammarError, Grammars, TokenBytes};
 use crate::model::{KvStore, LoadError, LoadOptions, Model, PanelStatus, Plan, Progress, Weights};
 use crate::scheduler::{Admission, Scheduler, SchedulerConfig, SequenceError};
@@ -28,7 +28,7 @@ use crate::tokenizer::Tokenizer;
 use inbox::{Inbox, Job};
 use worker::Worker;
 
-pub use options::{EngineOptions, Sizing};
+pub use options::{EngineOptions, Needs, Sizing};
 pub use request::{Request, SubmitError, ThinkingBudget};
 pub use stats::Stats;
 pub use stream::{Delta, FinishReason, Handle, Output, TimedOut, Usage};
@@ -48,8 +48,8 @@ pub struct ModelInfo {
     pub isa: Isa,
     /// Threads that compute.
     pub threads: usize,
-    /// The tokenizer's own end of sequence.
-    pub eos: Option<u32>,
+    /// The ids of the usual roles, the tokenizer's own end of sequence among them.
+    pub specials: SpecialTokens,
     /// What the model recommends for generation, with all ids that end an output.
     pub defaults: GenerationDefaults,
     /// Its chat templates.
@@ -121,7 +121,7 @@ impl Engine {
             panels,
             isa: model.kernels().isa(),
             threads: options.threads(),
-            eos: source.special_tokens(&tokenizer)?.eos,
+            specials: source.special_tokens(&tokenizer)?,
             defaults: source.generation_defaults(&tokenizer)?,
             templates: source.chat_templates().to_vec(),
             sizing,
@@ -132,7 +132,7 @@ impl Engine {
             max_running: options.max_running,
             window: info.sizing.window,
             prefix_cache: options.prefix_cache,
-            state_slots: 0,
+            state_slots: if info.spec.state_values() > 0 { options.max_running as u32 } else { 0 },
             quantum: options.batch_tokens(),
             patience: options.patience,
         });
@@ -215,9 +215,9 @@ impl Engine {
                 false => TokenBytes::Text(tokenizer.token_bytes(id).unwrap_or_default()),
             };
             let tokens = (0..tokenizer.vocab_size() as u32).map(token).collect();
-            let mut ends: Vec<u32> = self.shared.info.eos.into_iter().collect();
+            let mut ends: Vec<u32> = self.shared.info.specials.eos.into_iter().collect();
             let more = self.shared.info.defaults.stop_token_ids.iter();
-            ends.extend(more.filter(|id| Some(**id) != self.shared.info.eos));
+            ends.extend(more.filter(|id| Some(**id) != self.shared.info.specials.eos));
             let encode = move |text: &[u8]| {
                 let text = String::from_utf8_lossy(text);
                 tokenizer.encode(&text, false, false).unwrap_or_default()

@@ -88,6 +88,25 @@ pub struct Sizing {
     pub budget: u64,
 }
 
+/// Memory that a model takes, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Needs {
+    /// Its weights as they are held.
+    pub weights: u64,
+    /// Activations, recurrent states, tokenizer, requests.
+    pub working: u64,
+    /// Keys and values of 32 tokens.
+    pub block: u64,
+}
+
+impl Needs {
+    /// The keys and values of one sequence of so many tokens.
+    #[must_use]
+    pub fn cache(&self, tokens: usize) -> u64 {
+        blocks_for(tokens) as u64 * self.block
+    }
+}
+
 /// What else the process needs: tokenizer, grammars, requests.
 const OVERHEAD: u64 = 48 << 20;
 /// Full windows that the cache holds if memory allows, for requests at once and for kept prefixes.
@@ -113,42 +132,45 @@ impl EngineOptions {
         self.max_batch_tokens.max(self.max_running + BLOCK_TOKENS)
     }
 
+    /// What a model takes.
+    ///
+    /// # Errors
+    /// If a tensor is missing or of a type that there are no kernels for.
+    pub fn needs(&self, spec: &ModelSpec, plan: &Plan, source: &Source) -> Result<Needs, LoadError> {
+        let states = 4 * (spec.state_values() * self.max_running) as u64;
+        Ok(Needs {
+            weights: Weights::bytes(spec, source, self.quantization)?,
+            working: Model::step_bytes(spec, plan, self.batch_tokens()) + states + OVERHEAD,
+            block: KvStore::block_bytes(plan, self.kv_type)? as u64,
+        })
+    }
+
     /// Divides the memory; public so that a model can be shown with its sizes before it is loaded.
     ///
     /// # Errors
     /// If the window that was asked for, or any useful one, does not fit.
     pub fn size(&self, spec: &ModelSpec, plan: &Plan, source: &Source) -> Result<Sizing, LoadError> {
-        let weights = Weights::bytes(spec, source, self.quantization)?;
-        let step = Model::step_bytes(spec, plan, self.batch_tokens());
-        let block = KvStore::block_bytes(plan, self.kv_type)? as u64;
-        let available = memory::available().unwrap_or(ASSUMED);
-        self.divide(spec.context, weights, step, block, available)
+        let needs = self.needs(spec, plan, source)?;
+        self.divide(spec.context, needs, memory::available().unwrap_or(ASSUMED))
     }
 
-    fn divide(
-        &self,
-        context: usize,
-        weights: u64,
-        step: u64,
-        block: u64,
-        available: Available,
-    ) -> Result<Sizing, LoadError> {
+    fn divide(&self, context: usize, needs: Needs, available: Available) -> Result<Sizing, LoadError> {
         let (budget, limit) = match self.memory {
             Some(bytes) => (bytes, "the given limit"),
             None => (available.bytes / 10 * 9, available.limited_by),
         };
-        let left = budget.saturating_sub(weights + step + OVERHEAD);
+        let left = budget.saturating_sub(needs.weights + needs.working);
         // Block ids have 32 bits.
-        let room = (left / block.max(1)).min(u64::from(u32::MAX)) as usize;
+        let room = (left / needs.block.max(1)).min(u64::from(u32::MAX)) as usize;
         let fits = room.saturating_mul(BLOCK_TOKENS);
         let shortage = |window: usize| {
             LoadError::Memory(format!(
                 "a window of {window} tokens needs {} of KV cache beside {} of weights and {} of working memory; \
                  of {} ({limit}) {} are left, enough for {fits} tokens; ask for a smaller window, more memory or \
                  a smaller model",
-                size(blocks_for(window) as u64 * block),
-                size(weights),
-                size(step + OVERHEAD),
+                size(blocks_for(window) as u64 * needs.block),
+                size(needs.weights),
+                size(needs.working),
                 size(budget),
                 size(left),
             ))
@@ -166,8 +188,8 @@ impl EngineOptions {
             None => (fits, format!("of the model's {context}, what fits {} ({limit})", size(budget))),
         };
         let blocks = room.min(WINDOWS * blocks_for(window));
-        let kv_bytes = blocks as u64 * block;
-        Ok(Sizing { window, reason, blocks, kv_bytes, weight_bytes: weights, budget })
+        let kv_bytes = blocks as u64 * needs.block;
+        Ok(Sizing { window, reason, blocks, kv_bytes, weight_bytes: needs.weights, budget })
     }
 }
 
@@ -187,7 +209,8 @@ mod tests {
     fn divide(options: &EngineOptions, available: u64) -> Result<Sizing, String> {
         let available = Available { bytes: available, limited_by: "the cgroup" };
         // A block of 1 MiB: 32 KiB per token.
-        options.divide(4096, 1000 * MIB, 52 * MIB, MIB, available).map_err(|e| e.to_string())
+        let needs = Needs { weights: 1000 * MIB, working: 100 * MIB, block: MIB };
+        options.divide(4096, needs, available).map_err(|e| e.to_string())
     }
 
     #[test]

@@ -99,7 +99,7 @@ impl Worker {
             };
             let setup = Setup {
                 tokenizer: &self.shared.tokenizer,
-                eos: self.shared.info.eos,
+                eos: self.shared.info.specials.eos,
                 ends: &self.shared.info.defaults.stop_token_ids,
                 window: self.shared.info.sizing.window,
                 bad_words: job.bad_words.clone(),

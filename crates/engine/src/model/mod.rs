@@ -13,4 +13,4 @@ pub use cache::KvStore;
 pub use panels::{PanelCache, PanelEntry, PanelStatus};
 pub use plan::{Buffer, Linear, Op, Plan, Then};
 pub use run::Model;
-pub use weights::{LoadError, LoadOptions, Progress, Quantization, Weights};
+pub use weights::{LoadError, LoadOptions, Progress, Quantization, Stage, Weights};

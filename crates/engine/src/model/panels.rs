@@ -4,18 +4,22 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chela_kernels::{ALIGN, Matrix, Shape, SharedBytes};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Quantization, Weights};
+use super::{Progress, Quantization, Stage, Weights};
 use crate::formats::{Mmap, Source};
 
 /// Start of every file; the number goes up when panels change their layout.
-const MAGIC: &[u8; 16] = b"chela panels 001";
+const MAGIC: &[u8; 16] = b"chela panels 002";
 const EXTENSION: &str = "panels";
+/// Of files that are being written.
+const TEMPORARY: &str = "tmp";
+/// A file that was being written so long ago has no writer any more.
+const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// A folder of panel files, one per model and quantization.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +35,8 @@ pub struct PanelCache {
 pub struct PanelEntry {
     /// The model's path.
     pub model: PathBuf,
+    /// `as stored`, `int8` or `int4`.
+    pub quantization: String,
     /// The panel file.
     pub file: PathBuf,
     /// Its bytes.
@@ -55,6 +61,7 @@ pub enum PanelStatus {
 #[derive(Serialize, Deserialize)]
 struct Header {
     model: PathBuf,
+    quantization: String,
     key: String,
     shapes: Vec<String>,
 }
@@ -109,11 +116,19 @@ impl PanelCache {
             {
                 let data = fs::metadata(&file)?;
                 let used = data.modified()?;
-                entries.push(PanelEntry { model: header.model, file, bytes: data.len(), used });
+                let Header { model, quantization, .. } = header;
+                entries.push(PanelEntry { model, quantization, file, bytes: data.len(), used });
             }
         }
         entries.sort_by_key(|e| std::cmp::Reverse(e.used));
         Ok(entries)
+    }
+
+    /// The entry of a model as its files are now.
+    #[must_use]
+    pub fn entry(&self, source: &Source, quantization: Option<Quantization>) -> Option<PanelEntry> {
+        let file = self.file(&key(source, quantization).ok()?);
+        self.entries().ok()?.into_iter().find(|entry| entry.file == file)
     }
 
     /// Removes the files of a model; answers their bytes.
@@ -149,26 +164,57 @@ impl PanelCache {
         source: &Source,
         quantization: Option<Quantization>,
         weights: &Weights,
+        progress: &mut dyn FnMut(Progress),
     ) -> io::Result<()> {
         let key = key(source, quantization)?;
         let matrices: Vec<&Matrix> = weights.in_order().collect();
         let shapes = matrices.iter().map(|m| describe(m.shape())).collect();
-        let header = Header { model: absolute(source.path()), key: key.clone(), shapes };
+        let quantization = match quantization {
+            None => "as stored",
+            Some(Quantization::Int8) => "int8",
+            Some(Quantization::Int4) => "int4",
+        };
+        let model = absolute(source.path());
+        let header = Header { model, quantization: quantization.to_owned(), key: key.clone(), shapes };
         let header = serde_json::to_vec(&header)?;
         let bytes: u64 = matrices.iter().map(|m| m.bytes().len().next_multiple_of(ALIGN) as u64).sum();
         if bytes > self.limit {
             return Err(io::Error::other(format!("{bytes} bytes; the cache holds {}", self.limit)));
         }
         fs::create_dir_all(&self.folder)?;
+        self.prune(source)?;
         self.make_room(bytes)?;
-        let temporary = self.folder.join(format!("{key}.{}.tmp", std::process::id()));
-        let written =
-            write(&temporary, &header, &matrices).and_then(|()| fs::rename(&temporary, self.file(&key)));
+        let temporary = self.folder.join(format!("{key}.{}.{TEMPORARY}", std::process::id()));
+        let written = write(&temporary, &header, &matrices, progress)
+            .and_then(|()| fs::rename(&temporary, self.file(&key)));
         if written.is_err() {
             // The first error is the one to report.
             let _ = fs::remove_file(&temporary);
         }
         written
+    }
+
+    /// Removes what is of no use any more: panels of models that are gone, panels of this model as its
+    /// files were before, and what an interrupted process left.
+    fn prune(&self, source: &Source) -> io::Result<()> {
+        let kinds = [None, Some(Quantization::Int8), Some(Quantization::Int4)];
+        let current = kinds.map(|q| key(source, q).map(|key| self.file(&key)).ok());
+        let model = absolute(source.path());
+        for entry in self.entries()? {
+            let stale = entry.model == model && !current.contains(&Some(entry.file.clone()));
+            if stale || !entry.model.exists() {
+                fs::remove_file(&entry.file)?;
+            }
+        }
+        for file in fs::read_dir(&self.folder)?.flatten() {
+            let old = |t: SystemTime| t.elapsed().is_ok_and(|age| age > ABANDONED);
+            if file.path().extension().is_some_and(|e| e == TEMPORARY)
+                && file.metadata().and_then(|m| m.modified()).is_ok_and(old)
+            {
+                fs::remove_file(file.path())?;
+            }
+        }
+        Ok(())
     }
 
     fn make_room(&self, bytes: u64) -> io::Result<()> {
@@ -200,14 +246,29 @@ fn open(file: &Path) -> Option<(Mmap, Header, usize)> {
     Some((map, header, at))
 }
 
-fn write(file: &Path, header: &[u8], matrices: &[&Matrix]) -> io::Result<()> {
+fn write(
+    file: &Path,
+    header: &[u8],
+    matrices: &[&Matrix],
+    progress: &mut dyn FnMut(Progress),
+) -> io::Result<()> {
     let mut out = File::create(file)?;
     let start = [MAGIC.as_slice(), &(header.len() as u64).to_le_bytes(), header].concat();
-    for part in std::iter::once(&start[..]).chain(matrices.iter().map(|m| m.bytes())) {
-        out.write_all(part)?;
-        out.write_all(&[0; ALIGN][..part.len().next_multiple_of(ALIGN) - part.len()])?;
+    let total = matrices.iter().map(|m| m.bytes().len() as u64).sum();
+    let mut at = Progress { stage: Stage::Keeping, done: 0, total };
+    put(&mut out, &start)?;
+    for matrix in matrices {
+        put(&mut out, matrix.bytes())?;
+        at.done += matrix.bytes().len() as u64;
+        progress(at);
     }
     out.sync_all()
+}
+
+/// Writes up to the next aligned place.
+fn put(out: &mut File, part: &[u8]) -> io::Result<()> {
+    out.write_all(part)?;
+    out.write_all(&[0; ALIGN][..part.len().next_multiple_of(ALIGN) - part.len()])
 }
 
 /// Names the content: files with their sizes and times, and the quantization.

@@ -32,10 +32,21 @@ pub struct LoadOptions<'a> {
 /// How far loading is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Bytes read from the files.
+    /// What is being done.
+    pub stage: Stage,
+    /// Bytes read or written.
     pub done: u64,
-    /// Bytes to read.
+    /// Bytes to read or write.
     pub total: u64,
+}
+
+/// A part of loading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The files are read, and repacked unless the panels are mapped.
+    Loading,
+    /// The panels are written to the cache.
+    Keeping,
 }
 
 /// Why a model cannot be loaded.
@@ -128,7 +139,7 @@ impl Weights {
     ) -> Result<(Self, PanelStatus), LoadError> {
         let LoadOptions { quantization, pool, cache } = options;
         let mut load = |panels| {
-            let at = Progress { done: 0, total: total(spec, source)? };
+            let at = Progress { stage: Stage::Loading, done: 0, total: total(spec, source)? };
             Loader { spec, source, quantization, pool, panels, progress: &mut *progress, at }.weights(plan)
         };
         let Some(cache) = cache else {
@@ -141,7 +152,7 @@ impl Weights {
             return Ok((weights, PanelStatus::Mapped));
         }
         let weights = load(None)?;
-        let status = match cache.store(source, quantization, &weights) {
+        let status = match cache.store(source, quantization, &weights, progress) {
             Ok(()) => PanelStatus::Stored,
             Err(error) => PanelStatus::NotStored(error.to_string()),
         };

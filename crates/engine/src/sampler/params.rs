@@ -1,5 +1,7 @@
 //! How to sample, and what is out of range.
 
+use crate::formats::GenerationDefaults;
+
 /// A request's sampling parameters; the names and ranges are those of vLLM.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SamplingParams {
@@ -95,6 +97,22 @@ impl SamplingParams {
     #[must_use]
     pub fn greedy() -> Self {
         Self { temperature: 0.0, ..Self::default() }
+    }
+
+    /// What a model's files recommend, and the defaults beyond that.
+    #[must_use]
+    pub fn recommended(by: &GenerationDefaults) -> Self {
+        let base = Self::default();
+        let or = |value: Option<f64>, default: f32| value.map_or(default, |v| v as f32);
+        Self {
+            max_tokens: by.max_new_tokens.and_then(|n| usize::try_from(n).ok()),
+            temperature: or(by.temperature, base.temperature),
+            top_p: or(by.top_p, base.top_p),
+            top_k: by.top_k.map_or(base.top_k, |k| u32::try_from(k).unwrap_or(0)),
+            min_p: or(by.min_p, base.min_p),
+            repetition_penalty: or(by.repetition_penalty, base.repetition_penalty),
+            ..base
+        }
     }
 
     /// Whether the likeliest token is always taken.

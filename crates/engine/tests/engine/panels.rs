@@ -48,13 +48,30 @@ fn a_second_start_maps_what_the_first_stored() {
     assert_eq!(load(&model, &cache, None), (PanelStatus::Stored, text.clone()));
     assert_eq!(load(&model, &cache, None), (PanelStatus::Mapped, text.clone()));
 
-    // Another content of the model is another entry.
+    // Another content of the model is another entry, and those of the former content go.
     let weights = model.join("model.safetensors");
     let bytes = fs::read(&weights).unwrap();
     fs::write(&weights, bytes).unwrap();
     assert_eq!(load(&model, &cache, None), (PanelStatus::Stored, text));
+    assert_eq!(cache.entries().unwrap().len(), 1);
     assert!(cache.remove(&model).unwrap() > 1 << 20);
     assert_eq!(cache.entries().unwrap(), []);
+}
+
+#[test]
+fn panels_of_a_model_that_is_gone_are_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let [a, b] = ["a", "b"].map(|name| folder.path().join(name));
+    copy_model(&a);
+    copy_model(&b);
+    let cache = PanelCache { folder: folder.path().join("cache"), limit: 64 << 20 };
+    load(&a, &cache, None);
+    load(&b, &cache, None);
+    assert_eq!(cache.entries().unwrap().len(), 2);
+    fs::remove_dir_all(&a).unwrap();
+    assert_eq!(load(&b, &cache, Some(Quantization::Int8)).0, PanelStatus::Stored);
+    let models: Vec<_> = cache.entries().unwrap().into_iter().map(|e| e.model).collect();
+    assert_eq!(models, vec![b.canonicalize().unwrap(); 2]);
 }
 
 #[test]
