@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use std::path::PathBuf;
 
 pub use local::{Bench, Cache, CacheType, Generate, LocalModel, Rounding, Sampling, Show, Structure};
+pub use crate::commands::serve::Serve;
 
 /// Your own agent on your own models, in one binary.
 #[derive(Debug, Parser)]
@@ -25,6 +26,7 @@ Examples:
   export VLLM_API_KEY=vllm-local           take the models of the vLLM server on this machine
   chela models list                        what it serves
   chela agent -m 'What is in this folder?' one task, the answer on stdout
+  chela serve MODEL.gguf                   a server of your own, where a vLLM would listen
   git diff | chela agent -m 'Review this'  standard input is context
   chela doctor                             what works, what does not, and the fix
 
@@ -50,6 +52,8 @@ pub struct Global {
 pub enum Command {
     /// Do one task and print the answer.
     Agent(Agent),
+    /// Serve a model over the OpenAI-compatible API, as `vllm serve` does.
+    Serve(Box<Serve>),
     /// List, inspect and choose models.
     #[command(subcommand)]
     Models(Models),

@@ -65,7 +65,8 @@ pub fn locate(global: &Global, env: &Env) -> Result<(Paths, ConfigFile), Failure
 
 /// Starts the log in `$CHELA_HOME/logs`.
 pub fn start_log(paths: &Paths, global: &Global, variables: &Env) -> Result<(), Failure> {
-    logging::start(&paths.logs(), variables.get(env::CHELA_LOG), global.verbose).map_err(Failure::usage)
+    logging::start(Some(&paths.logs()), variables.get(env::CHELA_LOG), global.verbose, "")
+        .map_err(Failure::usage)
 }
 
 impl Context {

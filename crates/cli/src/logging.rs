@@ -12,9 +12,10 @@ const ROTATE_AT: u64 = 4 * 1024 * 1024;
 /// How many files set aside are kept.
 const KEPT: usize = 3;
 
-/// Starts logging. `filter` is the value of `CHELA_LOG`; `verbose` counts `-v`.
-/// A folder that cannot be written costs the file, never the command.
-pub fn start(folder: &Path, filter: Option<&str>, verbose: u8) -> Result<(), String> {
+/// Starts logging. `filter` is the value of `CHELA_LOG`; `verbose` counts `-v`; `more` are directives
+/// of the command, where the variable gives none.
+/// A folder that is not there or cannot be written costs the file, never the command.
+pub fn start(folder: Option<&Path>, filter: Option<&str>, verbose: u8, more: &str) -> Result<(), String> {
     let level = match verbose {
         0 => "warn",
         1 => "info",
@@ -22,12 +23,14 @@ pub fn start(folder: &Path, filter: Option<&str>, verbose: u8) -> Result<(), Str
         _ => "trace",
     };
     let wanted = filter.filter(|f| !f.is_empty());
-    let directives = wanted.map_or_else(|| format!("warn,chela={level},{}", ours(level)), str::to_owned);
+    let directives =
+        wanted.map_or_else(|| format!("warn,chela={level},{},{more}", ours(level)), str::to_owned);
     let filter = EnvFilter::try_new(&directives).map_err(|e| {
         format!("CHELA_LOG=`{directives}` is no filter: {e}; examples: debug, chela_client=trace")
     })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(true);
-    let started = match (Rotating::open(folder), verbose > 0 || wanted.is_some()) {
+    let file = folder.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound)).and_then(Rotating::open);
+    let started = match (file, verbose > 0 || wanted.is_some()) {
         (Ok(file), true) => builder.with_ansi(false).with_writer(file.and(io::stderr)).try_init(),
         (Ok(file), false) => builder.with_ansi(false).with_writer(file).try_init(),
         (Err(_), true) => builder.with_ansi(false).with_writer(io::stderr).try_init(),

@@ -13,6 +13,7 @@ mod exit;
 mod first_run;
 mod front;
 mod local;
+mod locate;
 mod logging;
 mod output;
 mod sessions;
@@ -23,10 +24,18 @@ use clap::{CommandFactory, Parser};
 
 use crate::args::{Cli, Command};
 use crate::env::Surroundings;
-use crate::exit::Outcome;
+use crate::exit::{Code, Outcome};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let line = match commands::serve::flags::translate(std::env::args_os().collect()) {
+        Ok(line) => line,
+        Err(message) => {
+            output::say(format_args!("chela: {message}"));
+            return Code::Usage.into();
+        }
+    };
+    let cli = Cli::parse_from(line.args);
+    line.notes.iter().for_each(|note| output::say(format_args!("note: {note}")));
     match run(cli, Surroundings::read()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -45,6 +54,7 @@ fn run(cli: Cli, surroundings: Surroundings) -> Outcome {
     };
     match command {
         Command::Completions { shell } => commands::completions::run(shell),
+        Command::Serve(args) => commands::serve::run(*args, &cli.global, &surroundings),
         Command::Config(command) => commands::config::run(command, &cli.global, &surroundings),
         command => {
             let context = context::Context::new(&cli.global, surroundings)?;
@@ -55,7 +65,7 @@ fn run(cli: Cli, surroundings: Surroundings) -> Outcome {
                 Command::Sessions(command) => commands::sessions::run(command, &context),
                 Command::Auth(command) => commands::auth::run(command, &context),
                 Command::Doctor(args) => commands::doctor::run(args, &context),
-                Command::Completions { .. } | Command::Config(_) => Ok(()),
+                Command::Completions { .. } | Command::Config(_) | Command::Serve(_) => Ok(()),
             }
         }
     }

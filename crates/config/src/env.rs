@@ -70,6 +70,10 @@ variables! {
     NO_PROXY;
     /// A file of certificate authorities, in place of the system's.
     SSL_CERT_FILE;
+    /// The folder of Hugging Face's files, in which models are looked up by name.
+    HF_HOME;
+    /// The folder of Hugging Face's model cache, in place of `$HF_HOME/hub`.
+    HF_HUB_CACHE;
     /// Set to anything: output without colour.
     NO_COLOR;
     /// The user's home folder, for `~/` in paths and for `~/.chela`.

@@ -35,6 +35,8 @@ layout! {
     sessions => "sessions.db";
     /// What can be deleted at any time: discovered models, probe results.
     cache => "cache";
+    /// Models, by name.
+    models => "models";
     /// Locks and sockets of running processes.
     run => "run";
     /// Rotating log files.

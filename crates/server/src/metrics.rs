@@ -114,6 +114,8 @@ pub(crate) struct Running {
     prompt: u64,
     cached: Option<u64>,
     generated: u64,
+    /// Time between the first token and the last, by the engine's clock.
+    decode: Duration,
     reason: Option<String>,
 }
 
@@ -162,6 +164,7 @@ impl Running {
     fn ended(&mut self, times: &Times) {
         let seconds = |time: Duration| time.as_secs_f64();
         let decode = times.total.saturating_sub(times.first_token);
+        self.decode = self.decode.max(decode);
         let mut inner = self.metrics.inner();
         inner.observe(Kind::PromptTokens, times.prompt as f64);
         inner.observe(Kind::GenerationTokens, times.tokens as f64);
@@ -199,7 +202,8 @@ impl Drop for Running {
         }
         let total = self.began.elapsed();
         let first = self.first.map(|first| first.duration_since(self.began));
-        let decode = total.saturating_sub(first.unwrap_or_default()).as_secs_f64();
+        let decode = self.decode.as_secs_f64();
+        let rate = if decode > 0.0 { self.generated.saturating_sub(1) as f64 / decode } else { 0.0 };
         tracing::info!(
             id = %self.id,
             prompt = self.prompt,
@@ -207,7 +211,7 @@ impl Drop for Running {
             generated = self.generated,
             ttft_ms = first.map(|first| first.as_millis()),
             total_ms = total.as_millis(),
-            tokens_per_s = %format_args!("{:.1}", self.generated.saturating_sub(1) as f64 / decode.max(1e-3)),
+            tokens_per_s = %format_args!("{rate:.1}"),
             finish = self.reason.as_deref().unwrap_or("abandoned"),
             "request"
         );
@@ -234,6 +238,7 @@ impl Metrics {
             prompt: 0,
             cached: None,
             generated: 0,
+            decode: Duration::ZERO,
             reason: None,
         }
     }

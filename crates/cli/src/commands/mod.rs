@@ -8,4 +8,5 @@ pub mod doctor;
 pub mod generate;
 pub mod models;
 pub mod models_local;
+pub mod serve;
 pub mod sessions;

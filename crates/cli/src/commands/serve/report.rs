@@ -1,0 +1,108 @@
+//! What the server says on stderr: progress, the start-up line, throughput.
+
+use std::time::{Duration, Instant};
+
+use chela_engine::engine::Stats;
+use chela_engine::model::Progress as Loading;
+use chela_server::{EngineBackend, ServedModel};
+
+use crate::output::{prompt, say, tokens};
+
+/// How often the throughput is told.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// How far the load is, on one line of a terminal.
+pub struct Progress {
+    terminal: bool,
+    began: Instant,
+    shown: Option<u64>,
+}
+
+impl Progress {
+    /// Nothing is shown until a load takes longer than a second.
+    pub fn new(terminal: bool) -> Self {
+        Self { terminal, began: Instant::now(), shown: None }
+    }
+
+    /// Shows the state.
+    pub fn show(&mut self, loading: Loading) {
+        let percent = 100 * loading.done / loading.total.max(1);
+        if self.terminal && self.began.elapsed() > Duration::from_secs(1) && self.shown != Some(percent) {
+            self.shown = Some(percent);
+            prompt(format_args!("\rloading {percent} % of {}", size(loading.total)));
+        }
+    }
+
+    /// Ends the line.
+    pub fn end(&self) {
+        if self.shown.is_some() {
+            say("");
+        }
+    }
+}
+
+/// The line that tells what is served, with whom and where.
+pub fn start_line(served: &ServedModel, names: &[String], url: &str, took: Duration) -> String {
+    let info = &served.info;
+    let sizing = &info.sizing;
+    let format = info.formats.iter().max_by_key(|(_, count)| *count);
+    let format = format.map_or_else(String::new, |(format, _)| format!(" {format:?},").to_lowercase());
+    let calls = match (served.has_template, served.dialect) {
+        (false, _) => "no chat template: plain completions only".to_owned(),
+        (true, Some(dialect)) => format!("tool calls as {dialect:?}"),
+        (true, None) => "tool calls in any syntax".to_owned(),
+    };
+    let reasoning = served.reasoning.map(|style| format!(", reasoning as {style:?}")).unwrap_or_default();
+    format!(
+        "{names} ({arch},{format} {weights}) at {url}\n  \
+         {threads} threads, {isa}; context {window} ({reason}); KV cache {kv} for {room} tokens of {budget}; \
+         {calls}{reasoning}; ready in {took:.2} s",
+        names = names.join(", "),
+        arch = info.spec.arch,
+        weights = size(sizing.weight_bytes),
+        threads = info.threads,
+        isa = info.isa,
+        window = tokens(sizing.window as u64),
+        reason = sizing.reason,
+        kv = size(sizing.kv_bytes),
+        room = tokens((sizing.blocks * chela_engine::block::BLOCK_TOKENS) as u64),
+        budget = size(sizing.budget),
+        took = took.as_secs_f64(),
+    )
+}
+
+/// Tells the throughput of every ten seconds in which there was any.
+pub async fn throughput(backend: EngineBackend) {
+    let mut before = backend.stats().unwrap_or_default();
+    loop {
+        tokio::time::sleep(EVERY).await;
+        let Some(now) = backend.stats() else { return };
+        if now.steps != before.steps || now.load.running > 0 {
+            tracing::info!("{}", throughput_line(&before, &now));
+        }
+        before = now;
+    }
+}
+
+fn throughput_line(before: &Stats, now: &Stats) -> String {
+    let rate = |new: u64, old: u64| (new - old) as f64 / EVERY.as_secs_f64();
+    let share = |part: f64, whole: f64| if whole > 0.0 { 100.0 * part / whole } else { 0.0 };
+    format!(
+        "prompt throughput: {:.1} tokens/s, generation throughput: {:.1} tokens/s, running: {}, waiting: {}, \
+         KV cache usage: {:.1}%, prefix cache hit rate: {:.1}%",
+        rate(now.prompt_tokens, before.prompt_tokens),
+        rate(now.generated_tokens, before.generated_tokens),
+        now.load.running,
+        now.load.waiting.max(now.waiting_new),
+        share(now.load.used_blocks as f64, now.load.total_blocks as f64),
+        share(now.cached_tokens as f64, now.prompt_tokens as f64),
+    )
+}
+
+/// `1.2 GiB`.
+fn size(bytes: u64) -> String {
+    match bytes as f64 {
+        b if bytes >= 1 << 30 => format!("{:.1} GiB", b / f64::from(1 << 30)),
+        b => format!("{:.1} MiB", b / f64::from(1 << 20)),
+    }
+}
