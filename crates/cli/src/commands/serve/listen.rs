@@ -72,7 +72,7 @@ impl Listener {
     pub async fn bind(place: &Place) -> Result<Self, Failure> {
         match place {
             Place::Tcp(host, port) => {
-                let failed = |error: io::Error| taken(&format!("{host}:{port}"), &error);
+                let failed = |error: io::Error| taken(format!("{host}:{port}"), &error);
                 let address = lookup_host((host.as_str(), *port)).await.map_err(failed)?.next();
                 let address = address
                     .ok_or_else(|| Failure::usage(format!("--host {host} is the name of no address")))?;
@@ -82,7 +82,7 @@ impl Listener {
             }
             Place::Unix(path) => {
                 clear(path)?;
-                let failed = |error: io::Error| taken(&path.display().to_string(), &error);
+                let failed = |error: io::Error| taken(path.display(), &error);
                 let listener = UnixListener::bind(path).map_err(failed)?;
                 std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
                 Ok(Self::Unix(listener, Socket(path.clone())))
