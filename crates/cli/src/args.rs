@@ -6,8 +6,8 @@ use chela_protocol::{ApproveMode, Thinking};
 use clap::{Args, Parser, Subcommand, ValueHint};
 use std::path::PathBuf;
 
-pub use local::{Bench, Cache, CacheType, Generate, LocalModel, Rounding, Sampling, Show, Structure};
 pub use crate::commands::serve::Serve;
+pub use local::{Bench, Bytes, Cache, CacheType, Generate, LocalModel, Rounding, Sampling, Show, Structure};
 
 /// Your own agent on your own models, in one binary.
 #[derive(Debug, Parser)]

@@ -7,7 +7,7 @@ use chela_chat::family::{self, Family, Hints};
 use chela_chat::template::{ChatTemplate, Input, TemplateError, TemplateFacts, normalise};
 use chela_chat::{Dialect, ReasoningMode, ReasoningStyle, ToolSet, render};
 use chela_engine::engine::{Engine, EngineOptions};
-use chela_engine::formats::{GenerationDefaults, Source};
+use chela_engine::formats::GenerationDefaults;
 use chela_engine::model::{LoadError, Progress};
 use chela_openai::chat::{Message, Tool};
 use chela_openai::models::{ModelCard, ModelPermission};
@@ -25,9 +25,6 @@ pub enum ServeError {
     /// The engine cannot load it.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// Its files say something wrong about its tokens.
-    #[error(transparent)]
-    Format(#[from] chela_engine::formats::FormatError),
     /// Its chat template cannot be used.
     #[error(transparent)]
     Template(#[from] TemplateError),
@@ -73,13 +70,10 @@ impl Model {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, ServeError> {
         let engine = Engine::load(path, options, progress)?;
-        // The engine keeps no source: a second look at the files is a map of their head.
-        let source = Source::open(path)?;
-        let template = Template::of(&source, &engine, &settings)?;
-        let architecture = source.architecture().ok();
+        let template = Template::of(&engine, &settings)?;
         let family = family::find(Hints {
             model: path.file_stem().and_then(|name| name.to_str()),
-            architecture,
+            architecture: Some(&engine.info().spec.arch),
             template: template.as_ref().map(|template| template.plain.source()),
         });
         let facts = template.as_ref().map(|template| &template.facts);
@@ -267,17 +261,20 @@ impl Model {
 }
 
 impl Template {
-    fn of(source: &Source, engine: &Engine, settings: &ServeSettings) -> Result<Option<Self>, ServeError> {
+    fn of(engine: &Engine, settings: &ServeSettings) -> Result<Option<Self>, ServeError> {
         let tokenizer = engine.tokenizer();
-        let ids = source.special_tokens(tokenizer)?;
+        let ids = engine.info().specials;
         let roles =
             [("bos_token", ids.bos), ("eos_token", ids.eos), ("pad_token", ids.pad), ("unk_token", ids.unk)];
         let specials: Map<String, Value> = roles
             .into_iter()
             .filter_map(|(name, id)| Some((name.to_owned(), tokenizer.token_to_piece(id?)?.into())))
             .collect();
-        let named = |name: &str| source.chat_templates().iter().find(|one| one.name == name);
-        let text = settings.chat_template.as_deref().or_else(|| source.chat_template());
+        let named = |name: &str| engine.info().templates.iter().find(|one| one.name == name);
+        let templates = &engine.info().templates;
+        let only = templates.first().filter(|_| templates.len() == 1);
+        let text =
+            settings.chat_template.as_deref().or_else(|| Some(named("default").or(only)?.text.as_str()));
         let Some(text) = text else { return Ok(None) };
         let tools = match (&settings.chat_template, named("tool_use")) {
             (None, Some(template)) => Some(ChatTemplate::new(&template.text, specials.clone())?),

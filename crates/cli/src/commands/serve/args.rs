@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
+use crate::args::Bytes;
+
 /// `chela serve`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -74,8 +76,8 @@ pub struct Serve {
     #[arg(long, value_name = "TYPE", default_value = "auto", help_heading = "Engine")]
     pub kv_cache_dtype: String,
     /// Memory that the process may take, such as 6GiB [default: nine tenths of what is free].
-    #[arg(long, value_name = "BYTES", help_heading = "Engine")]
-    pub memory: Option<String>,
+    #[arg(long, value_name = "SIZE", help_heading = "Engine")]
+    pub memory: Option<Bytes>,
     /// Threads that compute [default: one per core].
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Engine")]
     pub threads: Option<usize>,

@@ -24,6 +24,7 @@ use crate::args::Global;
 use crate::context::{self, runtime};
 use crate::env::Surroundings;
 use crate::exit::{Code, Failure, Outcome};
+use crate::local::Bar;
 use crate::output::say;
 use crate::{locate, logging};
 
@@ -44,7 +45,7 @@ pub fn run(args: Serve, global: &Global, surroundings: &Surroundings) -> Outcome
     }
     let place = Place::of(&args, !keys.is_empty())?;
     let cache = paths.as_ref().map(chela_config::Paths::cache);
-    let engine = options::engine(&args, cache.as_deref())?;
+    let engine = options::engine(&args, cache.as_deref(), env)?;
     let serving = options::serving(&args, &name)?;
     let answers = options::answers(&args, keys)?;
     let path = locate::model(&name, paths.as_ref(), env)?;
@@ -58,7 +59,7 @@ pub fn run(args: Serve, global: &Global, surroundings: &Surroundings) -> Outcome
         let url = listener.url();
         let app = router(Arc::new(backend.clone()), answers);
         let (stop, stopped) = oneshot::channel();
-        let loading = load(backend.clone(), path, engine, surroundings.stderr_is_terminal);
+        let loading = load(backend.clone(), path, engine);
         let watch = async {
             loading.await?;
             if let Some(served) = backend.served() {
@@ -84,11 +85,11 @@ pub fn run(args: Serve, global: &Global, surroundings: &Surroundings) -> Outcome
 }
 
 /// Loads the model on a thread of its own.
-async fn load(backend: EngineBackend, path: PathBuf, options: EngineOptions, terminal: bool) -> Outcome {
+async fn load(backend: EngineBackend, path: PathBuf, options: EngineOptions) -> Outcome {
     let work = move || {
-        let mut progress = report::Progress::new(terminal);
-        let loaded = backend.load(&path, &options, &mut |at| progress.show(at));
-        progress.end();
+        let bar = Bar::new();
+        let loaded = backend.load(&path, &options, &mut |at| bar.loading(at));
+        bar.clear();
         loaded
     };
     match tokio::task::spawn_blocking(work).await {

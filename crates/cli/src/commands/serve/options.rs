@@ -4,35 +4,30 @@ use std::path::Path;
 use std::time::Duration;
 
 use chela_chat::Dialect;
+use chela_config::{Env, env};
 use chela_engine::engine::EngineOptions;
 use chela_engine::model::{PanelCache, Quantization};
-use chela_kernels::KvType;
+use chela_kernels::{Isa, KvType};
 use chela_server::{Options, REASONING_PARSERS, ReasoningRule, ServeSettings};
 use serde_json::{Map, Value};
 
 use super::args::Serve;
 use crate::exit::Failure;
-
-/// Bytes of repacked weights that are kept for the next start.
-const PANELS: u64 = 32 << 30;
+use crate::local::PANEL_LIMIT;
 
 /// How the engine computes.
 ///
 /// # Errors
 /// A value that cannot be read.
-pub fn engine(args: &Serve, cache: Option<&Path>) -> Result<EngineOptions, Failure> {
+pub fn engine(args: &Serve, cache: Option<&Path>, env: &Env) -> Result<EngineOptions, Failure> {
     let context = match args.max_model_len.as_deref() {
         None | Some("auto" | "-1") => None,
         Some(text) => Some(tokens(text).ok_or_else(|| {
             wrong("--max-model-len", text, "a number of tokens such as 32768, 32k, or auto")
         })?),
     };
-    let memory = match args.memory.as_deref() {
-        None => None,
-        Some(text) => {
-            Some(bytes(text).ok_or_else(|| wrong("--memory", text, "a size such as 6GiB or 800MiB"))?)
-        }
-    };
+    let isa = env.get(env::CHELA_ISA).map(str::parse::<Isa>).transpose();
+    let isa = isa.map_err(|error| Failure::usage(format!("{}: {error}", env::CHELA_ISA)))?;
     let quantization = match args.quantization.as_deref() {
         None | Some("none" | "gguf") => None,
         Some("int8" | "w8") => Some(Quantization::Int8),
@@ -48,10 +43,11 @@ pub fn engine(args: &Serve, cache: Option<&Path>) -> Result<EngineOptions, Failu
     };
     Ok(EngineOptions {
         context,
-        memory,
+        memory: args.memory.map(|memory| memory.0),
+        isa,
         threads: args.threads,
         quantization,
-        panel_cache: cache.map(|folder| PanelCache { folder: folder.join("panels"), limit: PANELS }),
+        panel_cache: cache.map(|folder| PanelCache { folder: folder.join("panels"), limit: PANEL_LIMIT }),
         kv_type,
         max_running: args.max_num_seqs,
         max_batch_tokens: args.max_num_batched_tokens,
@@ -165,23 +161,6 @@ fn tokens(text: &str) -> Option<usize> {
     (tokens >= 1.0 && tokens.fract() == 0.0 && tokens < 1e12).then_some(tokens as usize)
 }
 
-/// `6GiB`, `6GB`, `800M`, plain bytes.
-fn bytes(text: &str) -> Option<u64> {
-    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match text[number.len()..].to_ascii_lowercase().as_str() {
-        "" | "b" => 1.0,
-        "k" | "kib" => 1024.0,
-        "kb" => 1e3,
-        "m" | "mib" => 1024.0 * 1024.0,
-        "mb" => 1e6,
-        "g" | "gib" => 1024.0 * 1024.0 * 1024.0,
-        "gb" => 1e9,
-        _ => return None,
-    };
-    let bytes = number.trim().parse::<f64>().ok()? * unit;
-    (1.0..1e18).contains(&bytes).then_some(bytes as u64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,16 +177,6 @@ mod tests {
             ("-1", None),
         ] {
             assert_eq!(tokens(text), want, "{text}");
-        }
-        for (text, want) in [
-            ("6GiB", Some(6 << 30)),
-            ("2 GB", Some(2_000_000_000)),
-            ("800M", Some(800 << 20)),
-            ("12", Some(12)),
-            ("GiB", None),
-            ("4x", None),
-        ] {
-            assert_eq!(bytes(text), want, "{text}");
         }
     }
 }

@@ -1,45 +1,15 @@
-//! What the server says on stderr: progress, the start-up line, throughput.
+//! What the server says on stderr: the start-up line, the throughput.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chela_engine::engine::Stats;
-use chela_engine::model::Progress as Loading;
 use chela_server::{EngineBackend, ServedModel};
 
-use crate::output::{prompt, say, tokens};
+use crate::local::size;
+use crate::output::tokens;
 
 /// How often the throughput is told.
 const EVERY: Duration = Duration::from_secs(10);
-
-/// How far the load is, on one line of a terminal.
-pub struct Progress {
-    terminal: bool,
-    began: Instant,
-    shown: Option<u64>,
-}
-
-impl Progress {
-    /// Nothing is shown until a load takes longer than a second.
-    pub fn new(terminal: bool) -> Self {
-        Self { terminal, began: Instant::now(), shown: None }
-    }
-
-    /// Shows the state.
-    pub fn show(&mut self, loading: Loading) {
-        let percent = 100 * loading.done / loading.total.max(1);
-        if self.terminal && self.began.elapsed() > Duration::from_secs(1) && self.shown != Some(percent) {
-            self.shown = Some(percent);
-            prompt(format_args!("\rloading {percent} % of {}", size(loading.total)));
-        }
-    }
-
-    /// Ends the line.
-    pub fn end(&self) {
-        if self.shown.is_some() {
-            say("");
-        }
-    }
-}
 
 /// The line that tells what is served, with whom and where.
 pub fn start_line(served: &ServedModel, names: &[String], url: &str, took: Duration) -> String {
@@ -97,12 +67,4 @@ fn throughput_line(before: &Stats, now: &Stats) -> String {
         share(now.load.used_blocks as f64, now.load.total_blocks as f64),
         share(now.cached_tokens as f64, now.prompt_tokens as f64),
     )
-}
-
-/// `1.2 GiB`.
-fn size(bytes: u64) -> String {
-    match bytes as f64 {
-        b if bytes >= 1 << 30 => format!("{:.1} GiB", b / f64::from(1 << 30)),
-        b => format!("{:.1} MiB", b / f64::from(1 << 20)),
-    }
 }
