@@ -324,6 +324,11 @@ async fn run_work(at: usize, work: Work) -> (usize, Ended) {
     let since = Instant::now();
     let result = match work {
         Work::Known(result) => result,
+        // The turn may have been stopped between the decision and this moment.
+        Work::Run(_, ctx, _) if ctx.cancel.is_cancelled() => ToolResult {
+            status: ResultStatus::Interrupted,
+            ..ToolResult::ok("[interrupted: the turn was stopped before this call started; it did nothing]")
+        },
         Work::Run(tool, ctx, args) => tool.call(&ctx, args).await,
     };
     let millis = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);

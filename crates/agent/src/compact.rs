@@ -4,11 +4,12 @@
 //! does not get there, a digest that needs no model does, and the user is told.
 
 use chela_protocol::{
-    Compaction, Event, Finish, Item, ItemId, Level, Outcome, Record, Shortened, Thinking, Usage,
+    Compaction, Event, Finish, Item, ItemId, Level, Outcome, Provenance, Record, Shortened, Thinking, Usage,
 };
 use futures_util::StreamExt;
 
 use crate::core::now;
+use crate::meter::Count;
 use crate::model::{Model, ModelEvent, Request};
 use crate::tool::{floor, head_and_tail};
 use crate::transcript::Transcript;
@@ -50,15 +51,12 @@ impl Turn<'_> {
 
     /// Tokens of the next request; counted by the server where it matters and it can.
     async fn tokens(&mut self, model: &dyn Model, window: u64) -> Result<u64, Outcome> {
-        let request = self.session.request(true, Thinking::Off);
+        let request = self.session.request(true, self.thinking());
         let count = self.session.meter.count(&request);
         if count.exact || count.tokens < window / 2 {
             return Ok(count.tokens);
         }
-        let exact = tokio::select! {
-            () = self.control.cancel.cancelled() => return Err(Outcome::Stopped),
-            exact = model.count(&request) => exact,
-        };
+        let exact = self.counted(model, &request).await?;
         if let Some(tokens) = exact {
             self.session.meter.learn(request.weight(), tokens);
         }
@@ -68,7 +66,7 @@ impl Turn<'_> {
     /// Compacts now.
     pub async fn compact(&mut self, model: &dyn Model, window: u64) -> Result<(), Outcome> {
         let target = window / 2;
-        let before = self.size(&self.session.transcript);
+        let before = self.size(model, &self.session.transcript).await?.tokens;
         let items = self.session.transcript.items();
         let newest = newest_batch(items);
         let mut compaction = Compaction {
@@ -78,10 +76,15 @@ impl Turn<'_> {
             keep_from: None,
             before,
             after: 0,
+            provenance: None,
         };
-        if !compaction.shortened.is_empty() && self.try_out(&mut compaction) <= target {
-            return self.commit(compaction, "old tool results were shortened").await;
+        if !compaction.shortened.is_empty() {
+            let after = self.try_out(model, &mut compaction).await?;
+            if after.tokens <= target {
+                return self.commit(compaction, after, "old tool results were shortened").await;
+            }
         }
+        let items = self.session.transcript.items();
         let keep = keep_from(items, self.session.meter.bytes(window / 5));
         compaction.keep_from = items.get(keep).map(|record| record.id);
         compaction.pinned = self.pinned(&items[..keep], window);
@@ -89,22 +92,25 @@ impl Turn<'_> {
         let mut why = None;
         if !dropped.is_empty() {
             match self.summarise(model, &dropped, &compaction.shortened, window).await? {
-                Ok(summary) => {
+                Ok((summary, provenance)) => {
                     compaction.summary = Some(summary);
-                    if self.try_out(&mut compaction) <= target {
-                        return self.commit(compaction, "the model summarised it").await;
+                    compaction.provenance = Some(provenance);
+                    let after = self.try_out(model, &mut compaction).await?;
+                    if after.tokens <= target {
+                        return self.commit(compaction, after, "the model summarised it").await;
                     }
                     why = Some("the summary left too much".to_owned());
                 }
                 Err(error) => why = Some(error),
             }
         }
-        self.fall_back(compaction, &dropped, window, why).await
+        self.fall_back(model, compaction, &dropped, window, why).await
     }
 
     /// Without the model: a digest, and everything long shortened.
     async fn fall_back(
         &mut self,
+        model: &dyn Model,
         mut compaction: Compaction,
         dropped: &[Record],
         window: u64,
@@ -112,13 +118,16 @@ impl Turn<'_> {
     ) -> Result<(), Outcome> {
         let items = self.session.transcript.items();
         compaction.shortened = shorten(items, LONG_RESULT);
+        compaction.provenance = None;
         if !dropped.is_empty() {
             compaction.summary = Some(digest(dropped, self.session.meter.bytes(window / 16)));
         }
-        if self.try_out(&mut compaction) > window / 2 && compaction.summary.is_some() {
+        let mut counted = self.try_out(model, &mut compaction).await?;
+        if counted.tokens > window / 2 && compaction.summary.is_some() {
             compaction.pinned = pin(compaction.pinned, self.session.meter.bytes(window / 32));
+            counted = self.try_out(model, &mut compaction).await?;
         }
-        let after = self.try_out(&mut compaction);
+        let after = counted.tokens;
         if after >= compaction.before {
             self.notice(Level::Warn, "there is nothing left to compact").await;
             return Ok(());
@@ -133,30 +142,44 @@ impl Turn<'_> {
             );
             self.notice(Level::Warn, text).await;
         }
-        self.commit(compaction, "older parts were replaced by a digest").await
+        self.commit(compaction, counted, "older parts were replaced by a digest").await
     }
 
     /// The tokens that would be in use afterwards.
-    fn try_out(&self, compaction: &mut Compaction) -> u64 {
+    async fn try_out(&self, model: &dyn Model, compaction: &mut Compaction) -> Result<Count, Outcome> {
         let mut trial = self.session.transcript.clone();
         let item = Item::Compaction(compaction.clone());
         trial.push(Record { id: ItemId::new(), turn: self.id, time: now(), item });
-        compaction.after = self.size(&trial);
-        compaction.after
+        let after = self.size(model, &trial).await?;
+        compaction.after = after.tokens;
+        Ok(after)
     }
 
-    fn size(&self, transcript: &Transcript) -> u64 {
-        let tools = transcript.prefix().map_or(0, |(_, tools)| tools.len());
-        let weights = transcript.messages().iter().map(|message| message.weight()).sum::<usize>();
-        self.session.meter.tokens(tools + weights)
+    /// Tokens of a transcript, counted by the server where it can.
+    async fn size(&self, model: &dyn Model, transcript: &Transcript) -> Result<Count, Outcome> {
+        let mut request = self.session.request(true, self.thinking());
+        request.messages = transcript.messages();
+        Ok(match self.counted(model, &request).await? {
+            Some(tokens) => Count { tokens, exact: true },
+            None => Count { tokens: self.session.meter.tokens(request.weight()), exact: false },
+        })
     }
 
-    async fn commit(&mut self, compaction: Compaction, how: &str) -> Result<(), Outcome> {
+    /// What the server counts; none where it cannot.
+    async fn counted(&self, model: &dyn Model, request: &Request) -> Result<Option<u64>, Outcome> {
+        tokio::select! {
+            biased;
+            () = self.control.cancel.cancelled() => Err(Outcome::Stopped),
+            tokens = model.count(request) => Ok(tokens),
+        }
+    }
+
+    async fn commit(&mut self, compaction: Compaction, counted: Count, how: &str) -> Result<(), Outcome> {
         let (before, after) = (compaction.before, compaction.after);
         self.append(vec![Item::Compaction(compaction)]).await?;
         self.emit(Event::Compacted { before, after, how: how.to_owned() }).await;
         let window = self.core.model().info().window;
-        self.emit(Event::ContextMeter { used: after, window, exact: false }).await;
+        self.emit(Event::ContextMeter { used: after, window, exact: counted.exact }).await;
         Ok(())
     }
 
@@ -178,7 +201,7 @@ impl Turn<'_> {
         dropped: &[Record],
         shortened: &[Shortened],
         window: u64,
-    ) -> Result<Result<String, String>, Outcome> {
+    ) -> Result<Result<(String, Provenance), String>, Outcome> {
         let request = self.summary_request(dropped, shortened, window);
         let needed = self.session.meter.count(&request).tokens + window / 8;
         if needed > window {
@@ -186,6 +209,7 @@ impl Turn<'_> {
         }
         let mut stream = model.stream(request);
         let mut text = String::new();
+        let mut provenance = model.info().provenance;
         loop {
             let event = tokio::select! {
                 biased;
@@ -195,6 +219,7 @@ impl Turn<'_> {
             };
             match event {
                 Some(Ok(ModelEvent::Text(more))) => text.push_str(&more),
+                Some(Ok(ModelEvent::Answering(who))) => provenance = who,
                 Some(Ok(ModelEvent::Waiting(seconds))) => self.emit(Event::Waiting { seconds }).await,
                 Some(Ok(ModelEvent::Usage(usage))) => self.spent(&usage).await,
                 Some(Ok(ModelEvent::Done(Finish::Stop | Finish::Length))) => break,
@@ -210,7 +235,7 @@ impl Turn<'_> {
         if text.is_empty() {
             return Ok(Err("the model's summary was empty".to_owned()));
         }
-        Ok(Ok(head_and_tail(text, self.session.meter.bytes(window / 8))))
+        Ok(Ok((head_and_tail(text, self.session.meter.bytes(window / 8)), provenance)))
     }
 
     async fn spent(&mut self, usage: &Usage) {
@@ -231,6 +256,7 @@ impl Turn<'_> {
             keep_from: None,
             before: 0,
             after: 0,
+            provenance: None,
         })));
         part.push(record(Item::Nudge { text: SUMMARISE.to_owned() }));
         let mut request = self.session.request(false, Thinking::Off);

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use chela_protocol::{Record, SessionId, SessionRow, TurnId};
+use chela_protocol::{Provenance, Record, SessionId, SessionRow, TurnId};
 use futures_util::future::BoxFuture;
 
 /// Why something could not be kept or read.
@@ -24,6 +24,8 @@ pub struct Draft {
     pub text: String,
     /// The reasoning so far.
     pub reasoning: String,
+    /// Who answers.
+    pub provenance: Provenance,
 }
 
 /// One open session. While it is open no other process can write it.

@@ -80,6 +80,16 @@ pub fn workspace_files(workspace: &Path, budget: usize) -> WorkspaceFiles {
     found
 }
 
+/// The beginning of a text that is longer than `limit` bytes: whole lines, and how many. A first line
+/// that is longer is cut.
+pub(crate) fn head(text: &str, limit: usize) -> (String, usize) {
+    let end = crate::tool::floor(text, limit);
+    match text[..end].rfind('\n') {
+        Some(at) => (text[..=at].to_owned(), text[..=at].matches('\n').count()),
+        None => (format!("{}…\n", &text[..end]), 1),
+    }
+}
+
 fn cut_at_line(text: &str, limit: usize) -> &str {
     if text.len() <= limit {
         return text;

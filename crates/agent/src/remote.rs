@@ -131,7 +131,10 @@ impl Model for RemoteModel {
     fn count<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Option<u64>> {
         async move {
             let (messages, tools) = wire(request).ok()?;
-            let count = self.client.count(&self.model, &messages, &tools).await?;
+            let mut turn = Turn::new(self.model.clone(), messages);
+            turn.tools = tools;
+            turn.thinking = thinking(request.thinking);
+            let count = self.client.count_turn(&turn).await?;
             count.exact.then_some(count.tokens.into())
         }
         .boxed()

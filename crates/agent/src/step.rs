@@ -47,6 +47,12 @@ impl Reply {
         self.text.is_empty() && self.reasoning.is_empty() && self.calls.is_empty()
     }
 
+    /// Bytes of everything that the model wrote.
+    pub fn bytes(&self) -> usize {
+        let calls = self.calls.iter().map(|call| call.name.len() + call.arguments.len());
+        self.text.len() + self.reasoning.len() + calls.sum::<usize>()
+    }
+
     pub fn into_item(self, resend_reasoning: bool) -> Item {
         Item::Assistant {
             resend_reasoning: resend_reasoning && !self.reasoning.is_empty(),
@@ -94,6 +100,7 @@ impl Turn<'_> {
         let weight = request.weight();
         let mut stream = model.stream(request);
         let deadline = self.deadline();
+        let cancel = self.control.cancel.clone();
         let mut draft: Option<Instant> = None;
         loop {
             let event = tokio::select! {
@@ -118,7 +125,11 @@ impl Turn<'_> {
                     reply.finish = finish;
                     break;
                 }
-                Some(Ok(event)) => self.on_event(event, &mut reply).await,
+                // A front end that is behind must not keep a stopped turn's connection open.
+                Some(Ok(event)) => tokio::select! {
+                    () = self.on_event(event, &mut reply) => {}
+                    () = cancel.cancelled() => {}
+                },
                 Some(Err(error)) => {
                     reply.end = ReplyEnd::Failed(error);
                     break;
@@ -185,7 +196,12 @@ impl Turn<'_> {
     }
 
     async fn keep_draft(&mut self, reply: &Reply) -> Result<(), Outcome> {
-        let draft = Draft { turn: self.id, text: reply.text.clone(), reasoning: reply.reasoning.clone() };
+        let draft = Draft {
+            turn: self.id,
+            text: reply.text.clone(),
+            reasoning: reply.reasoning.clone(),
+            provenance: reply.provenance.clone(),
+        };
         self.session.journal().draft(draft).await.map_err(|error| crate::turn::storage(&error))
     }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use chela_protocol::{
     Attachment, Budget, Call, Event, FailureKind, Finish, Image, Item, Level, Outcome, Provenance,
-    ResultStatus, Taint, TurnId, Usage,
+    ResultStatus, Taint, Thinking, TurnId, Usage,
 };
 
 use crate::breaker::Breaker;
@@ -60,6 +60,8 @@ pub(crate) struct Turn<'a> {
     pub read_as: BTreeMap<String, Vec<String>>,
     /// Bytes that a result may have.
     pub result_bytes: usize,
+    /// Tokens of the answers so far, by the server's count or else by an estimate.
+    pub answered: u64,
     unreadable: u32,
     nudged: bool,
     continued: bool,
@@ -84,6 +86,7 @@ impl<'a> Turn<'a> {
             refused: BTreeMap::new(),
             read_as: BTreeMap::new(),
             result_bytes: 0,
+            answered: 0,
             unreadable: 0,
             nudged: false,
             continued: false,
@@ -134,6 +137,37 @@ impl<'a> Turn<'a> {
         self.append(vec![item]).await
     }
 
+    /// As much of the files as a quarter of the window holds. The rest is for the model to read,
+    /// and both it and the user are told so.
+    async fn fit(&self, mut attachments: Vec<Attachment>) -> Vec<Attachment> {
+        let mut left = self.session.meter.bytes(self.core.model().info().window / 4);
+        let mut files: Vec<&mut Attachment> = attachments.iter_mut().filter(|file| file.file).collect();
+        // The short ones first: what they leave is for the long ones.
+        files.sort_by_key(|file| file.text.len());
+        let count = files.len();
+        for (at, file) in files.into_iter().enumerate() {
+            let share = left / (count - at);
+            let whole = file.text.len();
+            if whole > share {
+                let (text, lines) = prompt::head(&file.text, share);
+                let name = &file.name;
+                let rest =
+                    format!("[the first {lines} lines; for more, read {name} with offset={}]", lines + 1);
+                self.notice(
+                    Level::Info,
+                    format!(
+                        "{name}: {} of {whole} bytes go with the message; the model can read the rest",
+                        text.len()
+                    ),
+                )
+                .await;
+                file.text = format!("{text}{rest}");
+            }
+            left = left.saturating_sub(file.text.len());
+        }
+        attachments
+    }
+
     /// A session's first turn makes the text that stands before the conversation.
     async fn ensure_prefix(&mut self, window: u64) -> Result<(), Outcome> {
         if self.session.transcript.prefix().is_some() {
@@ -176,12 +210,14 @@ impl<'a> Turn<'a> {
             taint = Taint { private: true, untrusted: true };
         }
         let now = crate::core::now();
+        let attachments = self.fit(message.attachments).await;
         Item::User {
             text: message.text,
             context: prompt::context(now, last, &settings.time_zone, &settings.workspace, &hints),
             images: message.images,
-            attachments: message.attachments,
+            attachments,
             taint,
+            provenance: Some(self.core.model().info().provenance),
         }
     }
 
@@ -198,14 +234,19 @@ impl<'a> Turn<'a> {
         self.check_budgets()?;
         let model = self.core.model();
         self.make_room(&*model).await?;
-        let thinking = match self.thinking_off {
-            true => chela_protocol::Thinking::Off,
-            false => self.core.thinking(),
-        };
+        let thinking = self.thinking();
         let request = self.session.request(self.forced.is_none(), thinking);
         self.steps += 1;
         let reply = self.ask(&*model, request, thinking).await?;
         self.take(&*model, reply).await
+    }
+
+    /// How much the next request thinks.
+    pub fn thinking(&self) -> Thinking {
+        match self.thinking_off {
+            true => Thinking::Off,
+            false => self.core.thinking(),
+        }
     }
 
     fn check_budgets(&self) -> Result<(), Outcome> {
@@ -219,7 +260,7 @@ impl<'a> Turn<'a> {
                 message: format!("the budget of {} steps is used up; --max-steps raises it", budgets.steps),
             });
         }
-        if self.usage.completion >= budgets.tokens {
+        if self.answered >= budgets.tokens {
             return Err(Outcome::Budget {
                 budget: Budget::Tokens,
                 message: format!("the budget of {} answer tokens is used up", budgets.tokens),
@@ -251,6 +292,10 @@ impl<'a> Turn<'a> {
         if let Some(usage) = &reply.usage {
             self.usage.add(usage);
         }
+        self.answered += match &reply.usage {
+            Some(usage) => usage.completion,
+            None => self.session.meter.tokens(reply.bytes()),
+        };
         let end = reply.end.clone();
         match end {
             ReplyEnd::ThoughtTooLong if !self.thinking_off => {

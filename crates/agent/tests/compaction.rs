@@ -161,7 +161,7 @@ async fn a_message_larger_than_the_window_is_told_and_the_session_goes_on() {
     let huge = Op::UserMessage {
         text: "what is this?".into(),
         images: vec![],
-        attachments: vec![Attachment { name: "huge".into(), text: "word ".repeat(20_000) }],
+        attachments: vec![Attachment { name: "huge".into(), text: "word ".repeat(20_000), file: false }],
     };
     agent.send(huge).await;
     match agent.outcome().await {

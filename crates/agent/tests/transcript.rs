@@ -17,6 +17,7 @@ fn user(text: &str) -> Item {
         images: vec![],
         attachments: vec![],
         taint: Taint::default(),
+        provenance: None,
     }
 }
 
@@ -72,8 +73,9 @@ fn context_and_attachments_stand_in_the_message_they_came_with() {
         text: "what is this?".into(),
         context: "date: today".into(),
         images: vec![],
-        attachments: vec![Attachment { name: "a.txt".into(), text: "A".into() }],
+        attachments: vec![Attachment { name: "a.txt".into(), text: "A".into(), file: true }],
         taint: Taint::default(),
+        provenance: None,
     };
     let expected =
         "u:<context>\ndate: today\n</context>\n\n<file name=\"a.txt\">\nA\n</file>\n\nwhat is this?";
@@ -152,6 +154,7 @@ fn a_compaction_replaces_what_it_names() {
         keep_from: None,
         before: 0,
         after: 0,
+        provenance: None,
     })));
     let transcript = Transcript::from_records(records.clone());
     assert_eq!(texts(&transcript.messages()), ["s:s", "u:a", "a:*", "t:short", "a:b", "u:c"]);
@@ -163,6 +166,7 @@ fn a_compaction_replaces_what_it_names() {
         keep_from,
         before: 0,
         after: 0,
+        provenance: None,
     })));
     let summary = "u:<summary>\nThe conversation so far, shortened:\nsum\n</summary>\n\nMy words so far, verbatim; \
                    what they ask for still holds:\n> a\n> b\n\nc";
@@ -183,6 +187,7 @@ fn taint_outlives_a_compaction() {
         keep_from: None,
         before: 0,
         after: 0,
+        provenance: None,
     });
     let items = [user("a"), assistant("", &["1"]), tainted, compaction];
     let transcript = Transcript::from_records(items.into_iter().map(record).collect());

@@ -62,6 +62,8 @@ pub enum Command {
     /// List, read, search and remove sessions; take back what one changed.
     #[command(subcommand)]
     Sessions(Sessions),
+    /// Trust a folder, so that its AGENTS.md, SOUL.md, USER.md and TOOLS.md are loaded.
+    Trust(Trust),
     /// Read and change the configuration.
     #[command(subcommand)]
     Config(Config),
@@ -81,17 +83,19 @@ pub enum Command {
 }
 
 /// `chela agent`.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 #[command(after_help = "\
 Examples:
   chela agent -m 'Summarise README.md'
   chela agent --model vllm/Qwen/Qwen3-8B -m 'What changed here?' < changes.txt
   echo 'List the largest files' | chela agent
   chela agent --session notes -m 'And what else?'
+  chela agent -m 'What is wrong in @src/main.rs?'
   chela agent --approve edits -m 'Fix the typo in README.md'
   chela agent --json -m 'hi' | jq -r 'select(.type == \"text_delta\").text'")]
 pub struct Agent {
     /// The message. Without it, standard input is the message; with it, standard input is context.
+    /// `@path` in it attaches a file: a text, a folder's listing, or a picture.
     #[arg(short, long, value_name = "TEXT")]
     pub message: Option<String>,
     /// The model, as `provider/id` or an alias [default: agents.defaults.model].
@@ -117,6 +121,49 @@ pub struct Agent {
     pub explain_prompt: bool,
 }
 
+/// `chela trust`.
+#[derive(Args, Debug)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+Examples:
+  chela trust                  trust this folder
+  chela trust ~/work/site      trust another one; those below it are not meant
+  chela trust list
+  chela trust remove ~/work/site"
+)]
+pub struct Trust {
+    /// The folder [default: the workspace].
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub folder: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// What else to do.
+    #[command(subcommand)]
+    pub command: Option<TrustCommand>,
+}
+
+/// What else `chela trust` does.
+#[derive(Debug, Subcommand)]
+pub enum TrustCommand {
+    /// List the folders about which something was decided.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Forget what was decided about a folder.
+    Remove {
+        /// The folder [default: the workspace].
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+        folder: Option<PathBuf>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
 /// `chela sessions`.
 #[derive(Debug, Subcommand)]
 pub enum Sessions {
@@ -133,6 +180,20 @@ pub enum Sessions {
         session: String,
         /// Print the stored items as JSON.
         #[arg(long)]
+        json: bool,
+    },
+    /// Go on with a session: in the chat, or with one message.
+    #[command(
+        after_help = "Examples:\n  chela sessions resume\n  chela sessions resume notes -m 'And who is coming?'"
+    )]
+    Resume {
+        /// Its name, its id, or enough of the id [default: the newest of this folder].
+        session: Option<String>,
+        /// One message, as with `chela agent`; without it the chat opens.
+        #[arg(short, long, value_name = "TEXT")]
+        message: Option<String>,
+        /// With -m: print the events as JSON lines instead of the answer.
+        #[arg(long, requires = "message")]
         json: bool,
     },
     /// Find the items in which all words occur.

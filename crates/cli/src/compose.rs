@@ -20,6 +20,7 @@ use crate::context::{Context, unresolved};
 use crate::exit::Failure;
 use crate::output::say;
 use crate::sessions::Stored;
+use crate::trust;
 
 /// What a front end decides about its agent.
 pub struct Wishes {
@@ -80,9 +81,10 @@ pub async fn agent(context: &Context, catalog: Arc<Catalog>, wishes: Wishes) -> 
     let Tools { registry, undo, notes } = tools(context, &workspace, Arc::clone(catalog.http()));
     let models = Remote::new(catalog, client);
     let model = models.model(model, fallbacks);
+    let trusted = trust::settle(context, &workspace, wishes.can_ask).await?;
     let sessions = Stored::open(context, &workspace)?;
     let journal: Arc<dyn Journal> = sessions.session(wishes.session.as_deref())?;
-    let settings = settings(context, &wishes, workspace.clone());
+    let settings = Settings { trusted, ..settings(context, &wishes, workspace.clone()) };
     // Notes of a folder that nobody vouches for are for the model to search, not to be put before it.
     let recall = settings.trusted.then_some(notes as Arc<dyn Recall>);
     Ok(Agent::new(Parts {

@@ -5,6 +5,7 @@
 //! [`exit::Outcome`].
 
 mod args;
+mod attach;
 mod commands;
 mod compose;
 mod context;
@@ -17,6 +18,7 @@ mod locate;
 mod logging;
 mod output;
 mod sessions;
+mod trust;
 
 use std::process::ExitCode;
 
@@ -63,6 +65,7 @@ fn run(cli: Cli, surroundings: Surroundings) -> Outcome {
                 Command::Generate(args) => commands::generate::run(*args, &context),
                 Command::Models(command) => commands::models::run(command, &context),
                 Command::Sessions(command) => commands::sessions::run(command, &context),
+                Command::Trust(args) => commands::trust::run(args, &context),
                 Command::Auth(command) => commands::auth::run(command, &context),
                 Command::Doctor(args) => commands::doctor::run(args, &context),
                 Command::Completions { .. } | Command::Config(_) | Command::Serve(_) => Ok(()),

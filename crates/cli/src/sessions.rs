@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use chela_agent::journal::{self, Journal, JournalError, Sessions};
-use chela_protocol::{ItemId, Provenance, Record, SessionId, SessionRow};
+use chela_protocol::{ItemId, Record, SessionId, SessionRow};
 use chela_store::{Draft, NewSession, OpenSession, Store, StoreError};
 use futures_util::future::{BoxFuture, FutureExt};
 
@@ -131,7 +131,7 @@ impl Journal for StoredJournal {
             time: now(),
             text: draft.text,
             reasoning: draft.reasoning,
-            provenance: Provenance::default(),
+            provenance: draft.provenance,
         };
         self.with("written", move |open| open.draft(&draft))
     }

@@ -31,6 +31,7 @@ mod show;
 mod source;
 mod text;
 mod tree;
+pub mod trust;
 mod write;
 
 pub use agents::{AgentDefaults, Agents, ModelChoice, ModelEntry, ModelPattern};

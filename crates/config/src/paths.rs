@@ -33,6 +33,8 @@ layout! {
     auth => "auth.json";
     /// Sessions, memory and their index.
     sessions => "sessions.db";
+    /// Which folders the user trusts.
+    trust => "trust.json";
     /// What can be deleted at any time: discovered models, probe results.
     cache => "cache";
     /// Models, by name.

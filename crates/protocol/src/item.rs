@@ -49,6 +49,9 @@ pub enum Item {
         /// What the context and the attachments brought in.
         #[serde(default, skip_serializing_if = "Taint::is_clean")]
         taint: Taint,
+        /// Who was asked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        provenance: Option<Provenance>,
     },
     /// A message that the agent itself put in the user's place, to have an empty or cut answer
     /// continued. Shown to nobody.
@@ -136,6 +139,9 @@ pub struct Compaction {
     pub before: u64,
     /// Prompt tokens after, by the same count.
     pub after: u64,
+    /// Who wrote the summary; none where no model did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Provenance>,
 }
 
 /// One tool result as it is sent after a compaction.
@@ -166,6 +172,9 @@ pub struct Attachment {
     pub name: String,
     /// Its text.
     pub text: String,
+    /// True where the name is a path that `read` takes: what does not fit can be read later.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub file: bool,
 }
 
 /// One tool call of the model.

@@ -40,7 +40,7 @@ fn ops() {
     holds(
         message(
             vec![Image { media_type: "image/png".into(), data: "AA==".into(), name: "a.png".into() }],
-            vec![Attachment { name: "stdin".into(), text: "x".into() }],
+            vec![Attachment { name: "stdin".into(), text: "x".into(), file: false }],
         ),
         r#"{"op":"user_message","text":"hi","images":[{"media_type":"image/png","data":"AA==","name":"a.png"}],"attachments":[{"name":"stdin","text":"x"}]}"#,
     );
@@ -209,10 +209,13 @@ fn records() {
             text: "hi".into(),
             context: "c".into(),
             images: vec![],
-            attachments: vec![],
+            attachments: vec![Attachment { name: "a".into(), text: "x".into(), file: true }],
             taint: Taint::default(),
+            provenance: Some(provenance()),
         }),
-        &text(r#""kind":"user","text":"hi","context":"c""#),
+        &text(&format!(
+            r#""kind":"user","text":"hi","context":"c","attachments":[{{"name":"a","text":"x","file":true}}],"provenance":{PROVENANCE}"#
+        )),
     );
     holds(
         record(Item::Assistant {
@@ -257,6 +260,7 @@ fn records() {
             keep_from: Some(id()),
             before: 9,
             after: 3,
+            provenance: None,
         })),
         &text(&format!(
             r#""kind":"compaction","shortened":[{{"item":"{ID}","content":"s"}}],"summary":"sum","pinned":["w"],"keep_from":"{ID}","before":9,"after":3"#

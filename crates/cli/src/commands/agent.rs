@@ -6,11 +6,13 @@ use std::sync::Arc;
 use chela_agent::prompt;
 use chela_client::openai::chat::Message;
 use chela_client::stream::estimate;
+use chela_config::trust::Trust;
 use chela_protocol::{ApprovalId, ApproveMode, Attachment, Decision, Envelope, Event, Op};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::args;
+use crate::attach;
 use crate::compose::{self, Wishes};
 use crate::context::{Context, runtime};
 use crate::env::Stdin;
@@ -18,9 +20,12 @@ use crate::exit::{Code, Failure, Outcome};
 use crate::first_run;
 use crate::front::{Front, Wish};
 use crate::output::{self, prompt as ask, say, tokens};
+use crate::trust;
 
 /// Operations and events that may wait for the other side.
 const AHEAD: usize = 256;
+/// The window for which the prompt is explained; a smaller one takes less of long instruction files.
+const EXPLAINED: u64 = 32_768;
 
 /// Runs the command.
 pub fn run(args: args::Agent, context: &Context) -> Outcome {
@@ -37,12 +42,36 @@ pub fn run(args: args::Agent, context: &Context) -> Outcome {
 
 /// The next SIGINT or SIGTERM; never, where the system does not tell.
 pub async fn wait_for_interrupt() {
-    let (int, term) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-    match (int, term) {
-        (Ok(mut int), Ok(mut term)) => {
-            tokio::select! { _ = int.recv() => {}, _ = term.recv() => {} }
-        }
-        _ => std::future::pending().await,
+    match Interrupts::listen() {
+        Ok(mut interrupts) => interrupts.next().await,
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// SIGINT and SIGTERM from now on; none that comes while nobody waits for it is lost.
+struct Interrupts {
+    int: Signal,
+    term: Signal,
+}
+
+impl Interrupts {
+    fn listen() -> Result<Self, Failure> {
+        let on = |kind| signal(kind).map_err(|e| Failure::new(Code::Failed, format!("no signals: {e}")));
+        Ok(Self { int: on(SignalKind::interrupt())?, term: on(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! { _ = self.int.recv() => {}, _ = self.term.recv() => {} }
+    }
+
+    /// Stops the turn at the first one. At the second one the process ends at once: what is kept is kept
+    /// already. A task of its own, since whoever reads the output may have stopped to.
+    async fn stop(mut self, ops: mpsc::Sender<Op>) {
+        self.next().await;
+        // An agent that does not listen has ended.
+        let _ = ops.send(Op::Stop).await;
+        self.next().await;
+        std::process::exit(Code::Interrupted as i32);
     }
 }
 
@@ -56,16 +85,20 @@ fn message(args: &args::Agent, context: &Context) -> Result<Op, Failure> {
         (Some(_), Stdin::Terminal | Stdin::Other) => None,
         (None, _) | (Some(_), Stdin::Data) => Some(read_stdin()?),
     };
-    let (text, attachments) = match (&args.message, piped) {
-        (Some(text), None) => (text.clone(), Vec::new()),
-        (Some(text), Some(piped)) if piped.trim().is_empty() => (text.clone(), Vec::new()),
-        (Some(text), Some(piped)) => (text.clone(), vec![Attachment { name: "stdin".into(), text: piped }]),
-        (None, piped) => (piped.unwrap_or_default(), Vec::new()),
-    };
+    let text = args.message.as_deref().or(piped.as_deref()).unwrap_or_default().trim_end();
     if text.trim().is_empty() {
         return Err(Failure::usage("the message is empty").hint("give one with -m, or on standard input"));
     }
-    Ok(Op::UserMessage { text: text.trim_end().to_owned(), images: Vec::new(), attachments })
+    if args.message.is_none() {
+        return Ok(Op::UserMessage { text: text.to_owned(), images: Vec::new(), attachments: Vec::new() });
+    }
+    let mut message = attach::message(text, context)?;
+    if let (Op::UserMessage { attachments, .. }, Some(piped)) = (&mut message, piped)
+        && !piped.trim().is_empty()
+    {
+        attachments.push(Attachment { name: "stdin".into(), text: piped, file: false });
+    }
+    Ok(message)
 }
 
 fn read_stdin() -> Result<String, Failure> {
@@ -89,9 +122,10 @@ async fn turn(args: args::Agent, context: &Context, message: Op) -> Outcome {
         thinking: args.thinking,
         max_steps: args.max_steps,
     };
+    let mut interrupts = Interrupts::listen()?;
     let agent = tokio::select! {
         agent = compose::agent(context, Arc::new(catalog), wishes) => agent?,
-        () = wait_for_interrupt() => return Err(Failure::new(Code::Interrupted, "interrupted")),
+        () = interrupts.next() => return Err(Failure::new(Code::Interrupted, "interrupted")),
     };
 
     let (ops, op_queue) = mpsc::channel(AHEAD);
@@ -100,6 +134,7 @@ async fn turn(args: args::Agent, context: &Context, message: Op) -> Outcome {
     let running = tokio::spawn(agent.run(op_queue, events));
     // The agent listens until it has ended, so a message that cannot be sent means that it has.
     let _ = ops.send(message).await;
+    tokio::spawn(interrupts.stop(ops.clone()));
     show(&ops, &mut event_queue, &mut front).await?;
     match running.await {
         Ok(Ok(())) => front.result(),
@@ -108,22 +143,9 @@ async fn turn(args: args::Agent, context: &Context, message: Op) -> Outcome {
     }
 }
 
-/// Shows events until the agent has ended. Ctrl-C stops the turn; a second one does not wait for it.
+/// Shows events until the agent has ended.
 async fn show(ops: &mpsc::Sender<Op>, events: &mut mpsc::Receiver<Envelope>, front: &mut Front) -> Outcome {
-    let mut stopped = false;
-    loop {
-        let envelope = tokio::select! {
-            envelope = events.recv() => envelope,
-            () = wait_for_interrupt() => {
-                if stopped {
-                    return Err(Failure::new(Code::Interrupted, "interrupted"));
-                }
-                stopped = true;
-                let _ = ops.send(Op::Stop).await;
-                continue;
-            }
-        };
-        let Some(envelope) = envelope else { return Ok(()) };
+    while let Some(envelope) = events.recv().await {
         if matches!(envelope.event, Event::Closed) {
             front.show(&envelope)?;
             return Ok(());
@@ -136,6 +158,7 @@ async fn show(ops: &mpsc::Sender<Op>, events: &mut mpsc::Receiver<Envelope>, fro
             Wish::Ask(id) => answer_later(ops.clone(), id),
         }
     }
+    Ok(())
 }
 
 /// Reads the decision from the terminal while the events go on.
@@ -156,7 +179,11 @@ fn answer_later(ops: mpsc::Sender<Op>, id: ApprovalId) {
 /// Prints what stands before the user's message in every request, part by part.
 fn explain(context: &Context) -> Outcome {
     let tools = compose::tools(context, &context.workspace()?, context.http());
-    let sections = prompt::sections(&[], &tools.registry.schemas());
+    let workspace = context.workspace()?;
+    let trusted = Trust::load(&context.paths.trust()).map_err(trust::failure)?.of(&workspace) == Some(true);
+    let budget = prompt::files_budget(EXPLAINED);
+    let files = if trusted { prompt::workspace_files(&workspace, budget).sections } else { Vec::new() };
+    let sections = prompt::sections(&files, &tools.registry.schemas());
     let mut rows = vec![["PART", "BYTES", "TOKENS (ESTIMATED)"].map(str::to_owned).to_vec()];
     let mut total = (0, 0);
     for section in &sections {

@@ -10,3 +10,4 @@ pub mod models;
 pub mod models_local;
 pub mod serve;
 pub mod sessions;
+pub mod trust;

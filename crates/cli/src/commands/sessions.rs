@@ -1,12 +1,13 @@
 //! `chela sessions`.
 
 use chela_agent::Undo;
-use chela_protocol::{Item, Record};
+use chela_protocol::{Compaction, Finish, Item, Provenance, Record};
 use chela_store::{SessionInfo, Store, StoreError};
 use chela_tools::undo::UndoLog;
 use serde_json::{Value, json};
 
 use crate::args;
+use crate::commands::agent;
 use crate::context::{Context, runtime};
 use crate::exit::{Code, Failure, Outcome};
 use crate::front::usage_line;
@@ -15,17 +16,45 @@ use crate::sessions::{self, failure, now};
 
 /// Places that a search prints at most.
 const HITS: usize = 50;
+/// What stands for the newest session of a folder.
+const LAST: &str = "last";
 
 /// Runs the command.
 pub fn run(command: args::Sessions, context: &Context) -> Outcome {
     let store = sessions::store(context)?;
+    let named = |name: String| named(&store, context, name);
     match command {
         args::Sessions::List { json } => list(&store, json),
-        args::Sessions::Show { session, json } => show(&store, &session, json),
+        args::Sessions::Show { session, json } => show(&store, &named(session)?, json),
+        args::Sessions::Resume { session, message, json } => {
+            let session = named(session.unwrap_or_else(|| LAST.to_owned()))?;
+            store
+                .get(&session)
+                .map_err(failure)?
+                .ok_or_else(|| failure(StoreError::Missing(session.clone())))?;
+            resume(session, message, json, context)
+        }
         args::Sessions::Search { words, json } => search(&store, &words.join(" "), json),
-        args::Sessions::Undo { session, json } => undo(&store, context, &session, json),
-        args::Sessions::Delete { session, json } => delete(&store, context, &session, json),
+        args::Sessions::Undo { session, json } => undo(&store, context, &named(session)?, json),
+        args::Sessions::Delete { session, json } => delete(&store, context, &named(session)?, json),
     }
+}
+
+/// A name as the store takes it: `last` is the newest session of this folder.
+fn named(store: &Store, context: &Context, name: String) -> Result<String, Failure> {
+    if name != LAST {
+        return Ok(name);
+    }
+    let folder = context.workspace()?.display().to_string();
+    match store.last(&folder).map_err(failure)? {
+        Some(info) => Ok(info.row.id.to_string()),
+        None => Err(Failure::usage(format!("there is no session of {folder} yet"))),
+    }
+}
+
+fn resume(session: String, message: Option<String>, json: bool, context: &Context) -> Outcome {
+    let args = args::Agent { message, session: Some(session), json, ..args::Agent::default() };
+    agent::run(args, context)
 }
 
 fn list(store: &Store, as_json: bool) -> Outcome {
@@ -88,24 +117,46 @@ fn show(store: &Store, name: &str, as_json: bool) -> Outcome {
 /// An item as people read it; none for what is only bookkeeping.
 fn text(record: &Record) -> Option<String> {
     let shown = match &record.item {
-        Item::User { text, .. } => format!("> {}\n", output::printable(text).replace('\n', "\n> ")),
-        Item::Assistant { text, calls, usage, .. } => {
+        Item::User { text, attachments, images, .. } => {
+            let files =
+                attachments.iter().map(|file| &file.name).chain(images.iter().map(|image| &image.name));
+            let files: String = files.map(|name| format!("[with {}]\n", output::printable(name))).collect();
+            format!("> {}\n{files}", output::printable(text).replace('\n', "\n> "))
+        }
+        Item::Assistant { text, calls, usage, provenance, finish, .. } => {
             let mut shown = output::printable(text);
             for call in calls {
                 shown.push_str(&format!("\n[{} {}]", call.name, output::printable(&call.arguments)));
             }
-            if let Some(usage) = usage {
-                shown.push_str(&format!("\n({})", usage_line(usage)));
-            }
+            let cut = if *finish == Finish::Cut { ", interrupted" } else { "" };
+            let usage = usage.as_ref().map(|usage| format!("; {}", usage_line(usage))).unwrap_or_default();
+            shown.push_str(&format!("\n({}{cut}{usage})", who(provenance)));
             shown.trim_start().to_owned() + "\n"
         }
         Item::ToolResult { name, content, .. } => format!("[{name}]\n{}\n", output::printable(content)),
         Item::Interrupted { reason } => format!("[{reason}]\n"),
-        Item::Prefix { .. } | Item::Nudge { .. } | Item::CallStarted { .. } | Item::Compaction(_) => {
-            return None;
-        }
+        Item::Compaction(compaction) => compacted(compaction),
+        Item::Prefix { .. } | Item::Nudge { .. } | Item::CallStarted { .. } => return None,
     };
     Some(shown + "\n")
+}
+
+/// `vllm/Qwen/Qwen3-8B at http://127.0.0.1:8000/v1, local`.
+fn who(provenance: &Provenance) -> String {
+    let Provenance { provider, model, endpoint, local } = provenance;
+    let place = if *local { "local" } else { "not local" };
+    format!("{provider}/{model} at {endpoint}, {place}")
+}
+
+fn compacted(compaction: &Compaction) -> String {
+    let (before, after) = (tokens(compaction.before), tokens(compaction.after));
+    let mut shown =
+        format!("[context compacted from {before} to {after} tokens; what was said stays here]\n");
+    if let Some(summary) = &compaction.summary {
+        let by = compaction.provenance.as_ref().map_or("made without a model".to_owned(), who);
+        shown.push_str(&format!("[summary, {by}]\n{}\n", output::printable(summary)));
+    }
+    shown
 }
 
 fn search(store: &Store, words: &str, as_json: bool) -> Outcome {

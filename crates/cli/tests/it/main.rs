@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod agent;
+mod attach;
 mod auth;
 mod basics;
 mod config;
@@ -11,4 +12,5 @@ mod local;
 mod models;
 mod seed;
 mod sessions;
+mod trust;
 mod world;

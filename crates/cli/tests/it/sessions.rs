@@ -55,6 +55,34 @@ fn without_a_name_every_call_is_a_new_saved_session() {
 }
 
 #[test]
+fn a_session_is_resumed_with_a_message_and_shows_who_answered() {
+    let server = Scripted::new().model("m").respond(|_| Turn::text("ok")).serve();
+    let world = World::with_vllm(&server.base_url());
+    world.run(&["sessions", "resume", "-m", "x"]).fails(2, &["no session"]);
+    world.run(&["agent", "--session", "s", "-m", "first"]).succeeds();
+    world.run(&["agent", "-m", "another"]).succeeds();
+    assert_eq!(world.run(&["sessions", "resume", "s", "-m", "second"]).succeeds().out, "ok\n");
+    world.run(&["sessions", "resume", "none", "-m", "x"]).fails(2, &["no session `none`"]);
+    // The newest of this folder.
+    world.run(&["sessions", "resume", "-m", "third"]).succeeds();
+    let shown = world.run(&["sessions", "show", "last"]);
+    let who = format!("vllm/m at {}, local", server.base_url());
+    assert!(shown.succeeds().out.contains("> third") && shown.out.contains(&who), "{shown:?}");
+    let items = world.json(&["sessions", "show", "s", "--json"]);
+    let said = |kind: &str| {
+        items.as_array().unwrap().iter().filter(|i| i["kind"] == kind).cloned().collect::<Vec<_>>()
+    };
+    let messages = [said("user"), said("assistant")].concat();
+    assert_eq!(messages.len(), 6);
+    for message in messages {
+        let wanted = json!({"provider": "vllm", "model": "m", "endpoint": server.base_url(), "local": true});
+        assert_eq!(message["provenance"], wanted, "{message}");
+    }
+    world.run(&["sessions", "delete", "last"]).succeeds();
+    world.run(&["sessions", "show", "s"]).fails(2, &[]);
+}
+
+#[test]
 fn a_change_is_taken_back_byte_for_byte() {
     let server = Scripted::new()
         .model("m")
