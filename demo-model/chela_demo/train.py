@@ -1,0 +1,251 @@
+"""The trainer.
+
+    python -m chela_demo.train RUN --size 3m --steps 3000
+
+RUN holds the tokenizer, the checkpoints and a log. The same command goes on where a run was broken
+off; a larger `--steps` trains on. The learning rate is constant and falls to zero over the last
+`--cooldown` steps; the checkpoint before them is kept, so that a finished run can be continued.
+
+Stages, as parts of all steps: dialogues alone; dialogues behind the fixed prompt; and at the end,
+with `--lengthen`, dialogues in long rows up to the window.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from tokenizers import Tokenizer
+
+from . import data, prompt, tokenizer
+from .model import SIZES, Config, Qwen3, config_dict
+from .optim import Muon
+
+# What a token counts that the model does not have to write itself.
+OTHERS = 0.1
+# Dialogues from which batches are cut.
+SHARD = 1024
+
+
+class Encoder:
+    def __init__(self, path: Path):
+        self.tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
+        self.size = self.tokenizer.get_vocab_size()
+
+    def ids(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text, add_special_tokens=False).ids
+
+    def dialogue(self, made: dict) -> tuple[list[int], list[float]]:
+        """Tokens and what each counts when it is predicted."""
+        ids: list[int] = []
+        weights: list[float] = []
+        for text, ours in prompt.pieces(made):
+            piece = self.ids(text)
+            ids += piece
+            weights += [1.0 if ours else OTHERS] * len(piece)
+        return ids, weights
+
+
+def batches(encoder: Encoder, seed: int, number: int, budget: int, with_prefix: bool, row: int):
+    """The batches of one shard: each a prefix or none, and rows of at most `budget` tokens in all.
+    With `row` over 0, several dialogues stand in one row, as in a long conversation."""
+    rng = random.Random(f"{seed}/batches/{number}")
+    made = [data.dialogue(seed, number * SHARD + at) for at in range(SHARD)]
+    encoded = [encoder.dialogue(one) for one in made]
+    groups = range(0, SHARD, data.GROUP) if with_prefix else [0]
+    out = []
+    for start in groups:
+        members = encoded[start : start + (data.GROUP if with_prefix else SHARD)]
+        members = [member for member in members if len(member[0]) <= budget]
+        if row:
+            members = joined(members, row)
+        prefix = encoder.ids(prompt.prefix(made[start]["tools"])) if with_prefix else None
+        members.sort(key=lambda member: len(member[0]) + rng.random())
+        batch: list = []
+        for member in members + [None]:
+            if batch and (member is None or (len(batch) + 1) * len(member[0]) > budget):
+                out.append((prefix, batch))
+                batch = []
+            batch.append(member)
+    rng.shuffle(out)
+    return out
+
+
+def joined(members: list, row: int) -> list:
+    out, ids, weights = [], [], []
+    for member in members:
+        if ids and len(ids) + len(member[0]) > row:
+            out.append((ids, weights))
+            ids, weights = [], []
+        ids, weights = ids + member[0], weights + member[1]
+    return out + ([(ids, weights)] if ids else [])
+
+
+def tensors(prefix, batch, device):
+    length = max(len(ids) for ids, _ in batch)
+    tokens = torch.zeros(len(batch), length, dtype=torch.long)
+    weights = torch.zeros(len(batch), length)
+    for at, (ids, values) in enumerate(batch):
+        tokens[at, : len(ids)] = torch.tensor(ids)
+        weights[at, : len(ids)] = torch.tensor(values)
+    head = None if prefix is None else torch.tensor(prefix, device=device)
+    return head, tokens.to(device), weights.to(device)
+
+
+def loss_of(model: Qwen3, head, tokens, weights):
+    """The loss, the mean over the model's own tokens, and how many there are."""
+    hidden = model.hidden(tokens, head).view(*tokens.shape, -1)[:, :-1]
+    targets, weights = tokens[:, 1:], weights[:, 1:]
+    used = weights > 0
+    logits = model.logits(hidden[used])
+    each = F.cross_entropy(logits.float(), targets[used], reduction="none")
+    weights = weights[used]
+    own = weights == 1.0
+    return (each * weights).sum() / weights.sum(), each[own].mean().detach(), int(own.sum())
+
+
+def learning_rate(step: int, steps: int, warmup: int, cooldown: int) -> float:
+    if step < warmup:
+        return (step + 1) / warmup
+    left = steps - step
+    return left / cooldown if left < cooldown else 1.0
+
+
+def save(path: Path, model: Qwen3, optimizer: Muon, step: int, tokens: int) -> None:
+    state = {"config": config_dict(model.c), "model": model.state_dict(), "optimizer": optimizer.state(), "step": step, "tokens": tokens}
+    part = path.with_suffix(".part")
+    torch.save(state, part)
+    part.rename(path)
+
+
+def load(path: Path) -> dict:
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+@torch.no_grad()
+def exact(model: Qwen3, encoder: Encoder, seed: int, count: int, exam: bool, device) -> dict[str, list[int]]:
+    """How many of the model's messages come out word for word when it writes greedily, by intent.
+    Behind right words each token is the most likely one, or the message is wrong."""
+    score: dict[str, list[int]] = {}
+    for index in range(count):
+        made = data.dialogue(seed, index, exam=exam, turns=1)
+        head = torch.tensor(encoder.ids(prompt.prefix(made["tools"])), device=device)
+        ids: list[int] = []
+        spans = []
+        for text, ours in prompt.pieces(made):
+            piece = encoder.ids(text)
+            if ours:
+                spans.append((len(ids), len(ids) + len(piece)))
+            ids += piece
+        tokens = torch.tensor([ids], device=device)
+        best = model.logits(model.hidden(tokens, head)).argmax(-1).tolist()
+        right = [best[start - 1 : end - 1] == ids[start:end] for start, end in spans]
+        entry = score.setdefault(made["turns"][0]["intent"], [0, 0, 0, 0])
+        entry[0] += all(right)
+        entry[1] += 1
+        entry[2] += sum(right)
+        entry[3] += len(right)
+    return score
+
+
+def summary(score: dict[str, list[int]]) -> str:
+    whole, count, right, messages = (sum(entry[at] for entry in score.values()) for at in range(4))
+    return f"dialogues {whole}/{count} = {whole / count:.3f}, messages {right}/{messages} = {right / messages:.3f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--size", choices=list(SIZES), default="3m")
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--cooldown", type=int, default=600)
+    parser.add_argument("--warmup", type=int, default=60)
+    parser.add_argument("--tokens", type=int, default=4096, help="tokens of a step")
+    parser.add_argument("--alone", type=float, default=0.4, help="part of the steps without the fixed prompt")
+    parser.add_argument("--lengthen", type=int, default=0, help="steps at the end with long rows")
+    parser.add_argument("--lr", type=float, default=0.02)
+    parser.add_argument("--adam-lr", type=float, default=0.004)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--bf16", action="store_true", help="matrix products in bfloat16")
+    parser.add_argument("--save-every", type=int, default=100)
+    parser.add_argument("--eval-every", type=int, default=400)
+    parser.add_argument("--minutes", type=float, default=0, help="stop after this long")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    train(args)
+
+
+def open_run(args):
+    """The encoder, the model, the optimizer, and where the run stands."""
+    args.run.mkdir(parents=True, exist_ok=True)
+    if not (args.run / "tokenizer.json").exists():
+        tokenizer.build(args.seed).save(str(args.run / "tokenizer.json"))
+    encoder = Encoder(args.run)
+    last = args.run / "last.pt"
+    state = load(last) if last.exists() else None
+    sizes = state["config"] if state else {**config_dict(SIZES[args.size]), "vocab": encoder.size}
+    model = Qwen3(Config(**sizes), args.seed).to(args.device)
+    if state:
+        model.load_state_dict(state["model"])
+    optimizer = Muon(dict(model.named_parameters()), args.lr, args.adam_lr)
+    if state:
+        optimizer.load(state["optimizer"])
+    return encoder, model, optimizer, (state["step"], state["tokens"]) if state else (0, 0)
+
+
+def stage(args, step: int) -> tuple[bool, int]:
+    """Whether there is a prefix, and how long rows are (0: one dialogue each)."""
+    if step >= args.steps - args.lengthen:
+        return True, args.tokens
+    return step >= args.alone * (args.steps - args.lengthen), 0
+
+
+def train(args) -> None:
+    encoder, model, optimizer, (step, tokens) = open_run(args)
+    log = (args.run / "log.jsonl").open("a")
+    print(f"{model.c.parameters():,} parameters, vocabulary {encoder.size}, from step {step}, {tokens:,} tokens", flush=True)
+    began, began_tokens = time.time(), tokens
+    # Each step belongs to a shard by its number, so that a run that goes on sees what it would have seen.
+    shard, queue = step // 64, []
+    sums = [0.0, 0]
+    while step < args.steps:
+        if not queue or shard != step // 64:
+            shard = step // 64
+            with_prefix, row = stage(args, step)
+            queue = batches(encoder, args.seed, shard, args.tokens, with_prefix, row)
+        head, ids, weights = tensors(*queue[step % 64 % len(queue)], args.device)
+        with torch.autocast(torch.device(args.device).type, torch.bfloat16, enabled=args.bf16):
+            loss, own, count = loss_of(model, head, ids, weights)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(optimizer.others.values(), 1.0)
+        optimizer.step(learning_rate(step, args.steps, args.warmup, args.cooldown))
+        step += 1
+        tokens += int((weights > 0).sum())
+        sums = [sums[0] + float(own) * count, sums[1] + count]
+        if step % 10 == 0:
+            rate = (tokens - began_tokens) / (time.time() - began)
+            entry = {"step": step, "tokens": tokens, "own": round(sums[0] / sums[1], 4), "rate": round(rate), "minutes": round((time.time() - began) / 60, 1)}
+            log.write(json.dumps(entry) + "\n")
+            log.flush()
+            print(entry, flush=True)
+            sums = [0.0, 0]
+        late = args.minutes and time.time() - began > args.minutes * 60
+        if step % args.save_every == 0 or step == args.steps or late:
+            save(args.run / "last.pt", model, optimizer, step, tokens)
+        if step == args.steps - args.cooldown:
+            save(args.run / f"before-cooldown-{step}.pt", model, optimizer, step, tokens)
+        if step % args.eval_every == 0 or step == args.steps:
+            print("exam side:", summary(exact(model, encoder, args.seed, 100, True, args.device)), flush=True)
+        if late:
+            break
+
+
+if __name__ == "__main__":
+    main()
