@@ -81,11 +81,12 @@ def ask_foreign(s: Scene, tool: dict) -> None:
     s.answer(f"{function['name']} says: {result}")
 
 
-def dialogue(seed: int, index: int, exam: bool = False, turns: int | None = None) -> dict:
-    """One dialogue with the tools of its group."""
+def dialogue(seed: int, index: int, exam: bool = False, turns: int | None = None, tools: list[dict] | None = None) -> dict:
+    """One dialogue with the tools of its group, or with these."""
     side = "exam" if exam else "train"
-    group = random.Random(f"{seed}/{side}/group/{index // GROUP}")
-    tools = toolset(group, Words(group, exam))
+    if tools is None:
+        group = random.Random(f"{seed}/{side}/group/{index // GROUP}")
+        tools = toolset(group, Words(group, exam))
     attempt = 0
     while True:
         rng = random.Random(f"{seed}/{side}/{index}/{attempt}")

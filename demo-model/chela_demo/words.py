@@ -115,6 +115,9 @@ class Words:
         return self._mine(lambda: self.rng.choice(values))
 
     def number(self, low: int, high: int) -> int:
+        """A number of this side; of a small range any."""
+        if high - low < 60:
+            return self.rng.randint(low, high)
         return self._mine(lambda: self.rng.randint(low, high))
 
     def some_number(self) -> int:
