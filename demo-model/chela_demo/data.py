@@ -11,7 +11,7 @@ import random
 
 from . import prompt
 from .scene import Scene
-from .tasks import NO_TOOL, TASKS
+from .tasks import NO_TOOL, TASKS, stray_note
 from .words import Words
 
 # Dialogues that share a set of tools, and with it a prefix.
@@ -127,6 +127,8 @@ def _play(scene: Scene, tools: list[dict], turns: int) -> None:
                 turn.calls, turn.answer, turn.must = [], NO_TOOL, []
             continue
         _pick(rng, possible)(scene)
+        if len(scene.turns) > before and rng.random() < 0.04:
+            scene.turns[before].hints.append(stray_note(scene))
         if len(scene.turns) == before and rng.random() < 0.2:
             return
 

@@ -827,6 +827,12 @@ def recall_hint(s: Scene) -> None:
     s.answer(f"My notes say: {sentence}", sentence)
 
 
+def stray_note(s: Scene) -> str:
+    """A note in the context that has nothing to do with the request."""
+    place = origin(s)
+    return f'note in {place}: "{note(s, fact(s)[1], place)}"'
+
+
 # What needs no tool.
 
 
