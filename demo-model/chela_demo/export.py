@@ -59,7 +59,7 @@ def to_folder(state: dict, run: Path, out: Path) -> None:
     tensors = {name: tensor.to(torch.bfloat16).contiguous() for name, tensor in state["model"].items()}
     save_file(tensors, str(out / "model.safetensors"), metadata={"format": "pt"})
     (out / "config.json").write_text(json.dumps(c.huggingface(end, pad), indent=1) + "\n")
-    generation = {"eos_token_id": [end, pad], "pad_token_id": pad, "do_sample": False}
+    generation = {"eos_token_id": [end, pad], "pad_token_id": pad, "do_sample": False, "temperature": 0.0}
     (out / "generation_config.json").write_text(json.dumps(generation, indent=1) + "\n")
     (out / "tokenizer_config.json").write_text(json.dumps(tokenizer.config(), indent=1) + "\n")
     shutil.copy(run / "tokenizer.json", out / "tokenizer.json")
@@ -94,6 +94,8 @@ def to_gguf(state: dict, run: Path, out: Path, name: str) -> None:
     writer.add_eos_token_id(tokens.index("<|im_end|>"))
     writer.add_pad_token_id(tokens.index("<|endoftext|>"))
     writer.add_add_bos_token(False)
+    # Greedy: what it writes is copied or known by heart.
+    writer.add_float32("general.sampling.temp", 0.0)
     writer.add_chat_template(tokenizer.config()["chat_template"])
     for tensor_name, tensor in state["model"].items():
         values = tensor.float().numpy()

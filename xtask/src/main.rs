@@ -5,6 +5,7 @@
 
 mod bench;
 mod docs;
+mod exam;
 mod tidy;
 
 use std::process::ExitCode;
@@ -15,6 +16,7 @@ usage: cargo xtask CHORE
 chores:
   tidy            crate edges, function length, where `unsafe` stands, line budgets
   bench agent     what the agent costs beside the model, next to OpenClaw's figures
+  exam MODEL      put the exams of the demo model to a GGUF file, through the real agent
   docs [--check]  write (or check) the documents that are generated from the code
 ";
 
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         ["tidy"] => tidy::run(),
         ["bench", "agent"] => bench::agent(),
+        ["exam", rest @ ..] => exam::run(rest),
         ["docs"] => docs::run(false),
         ["docs", "--check"] => docs::run(true),
         [] | ["help" | "-h" | "--help"] => {

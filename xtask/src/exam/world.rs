@@ -1,0 +1,169 @@
+//! The binary as a server and as an agent, each request in a folder of its own.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+/// The name under which the model is served.
+const NAME: &str = "demo";
+
+/// A running `chela serve`; stopped when dropped.
+pub struct Server {
+    child: Child,
+    address: String,
+    binary: PathBuf,
+    folder: PathBuf,
+}
+
+/// What the agent did.
+#[derive(Default)]
+pub struct Trace {
+    pub calls: Vec<Call>,
+    /// The text after the last call.
+    pub answer: String,
+    /// The files afterwards, by path.
+    pub folder: PathBuf,
+    /// How the last turn ended.
+    pub outcome: String,
+}
+
+/// One call and its result.
+pub struct Call {
+    pub name: String,
+    pub args: Value,
+    pub result: String,
+    pub ok: bool,
+}
+
+impl Server {
+    /// Builds the binary and serves a model with it.
+    pub fn start(root: &Path, model: &Path) -> Result<Self> {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let built = Command::new(cargo)
+            .args(["build", "--release", "--locked", "--quiet", "-p", "chela-cli"])
+            .current_dir(root)
+            .status()
+            .context("cannot start cargo build")?;
+        if !built.success() {
+            bail!("the build failed: {built}");
+        }
+        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+        let binary = target.join("release/chela");
+        let folder = std::env::temp_dir().join(format!("chela-exam-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join("server"))?;
+        let mut child = Command::new(&binary)
+            .arg("serve")
+            .arg(model)
+            .args([
+                "--port",
+                "0",
+                "--served-model-name",
+                NAME,
+                "--disable-log-requests",
+                "--disable-log-stats",
+            ])
+            .env("CHELA_HOME", folder.join("server"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| binary.display().to_string())?;
+        let address = match child.stderr.take() {
+            Some(stderr) => listening(BufReader::new(stderr)),
+            None => None,
+        };
+        let Some(address) = address else { bail!("the server did not start: {:?}", child.wait()?) };
+        Ok(Self { child, address, binary, folder })
+    }
+
+    /// Puts one request: its files, then its messages one after the other.
+    pub fn ask(&self, request: &Value) -> Result<Trace> {
+        let id = request["id"].as_str().context("a request has no id")?;
+        let place = self.folder.join(id);
+        let work = place.join("work");
+        std::fs::create_dir_all(&work)?;
+        std::fs::create_dir_all(place.join("home"))?;
+        let files = request["files"].as_object().into_iter().flatten();
+        for (name, content) in files {
+            let path = work.join(name);
+            std::fs::create_dir_all(path.parent().unwrap_or(&work))?;
+            std::fs::write(path, content.as_str().unwrap_or_default())?;
+        }
+        for name in request["folders"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            std::fs::create_dir_all(work.join(name))?;
+        }
+        let mut trace = Trace { folder: work.clone(), ..Trace::default() };
+        let messages = match request["say"].as_array() {
+            Some(messages) => messages.iter().filter_map(Value::as_str).collect(),
+            None => vec![request["request"].as_str().context("a request says nothing")?],
+        };
+        for message in messages {
+            let output = Command::new(&self.binary)
+                .args(["agent", "--json", "--approve", "all", "--session", "exam", "--model"])
+                .args([&format!("vllm/{NAME}"), "-m", message])
+                .current_dir(&work)
+                .env("CHELA_HOME", place.join("home"))
+                .env("VLLM_BASE_URL", format!("http://{}/v1", self.address))
+                .env("VLLM_API_KEY", "exam")
+                .stdin(Stdio::null())
+                .output()?;
+            trace.take(&String::from_utf8_lossy(&output.stdout));
+            if trace.outcome.is_empty() {
+                bail!("{id}: {}", String::from_utf8_lossy(&output.stderr));
+            }
+        }
+        Ok(trace)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// The address in the server's first lines; the rest is read so that it never waits.
+fn listening(stderr: BufReader<std::process::ChildStderr>) -> Option<String> {
+    let mut lines = stderr.lines();
+    let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
+        let (_, rest) = line.split_once("http://")?;
+        let end = rest.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':')).unwrap_or(rest.len());
+        rest[..end].contains(':').then(|| rest[..end].to_owned())
+    });
+    std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+    address
+}
+
+impl Trace {
+    /// Reads the events of a turn.
+    fn take(&mut self, events: &str) {
+        let mut open: Vec<(String, String, Value)> = Vec::new();
+        self.outcome.clear();
+        for event in events.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+            let text = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
+            match event["type"].as_str().unwrap_or_default() {
+                "turn_started" => self.answer.clear(),
+                "text_delta" => self.answer.push_str(&text("text")),
+                "tool_call_started" => {
+                    self.answer.clear();
+                    open.push((text("id"), text("name"), event["args"].clone()));
+                }
+                "tool_call_finished" => {
+                    let id = text("id");
+                    let Some(at) = open.iter().position(|(known, ..)| *known == id) else { continue };
+                    let (_, name, args) = open.remove(at);
+                    let ok = event["status"] == "ok";
+                    self.calls.push(Call { name, args, result: text("result"), ok });
+                }
+                "turn_finished" => {
+                    self.outcome = event["outcome"]["outcome"].as_str().unwrap_or("?").to_owned()
+                }
+                _ => {}
+            }
+        }
+    }
+}
