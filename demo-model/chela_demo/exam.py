@@ -20,7 +20,7 @@ COUNT = 300
 # So many of one kind at most, so that rare ones have their place.
 MOST = 6
 # What the real world would answer otherwise than the generator made up.
-MADE_UP = {"foreign", "again_other", "fetch_write", "run_write"}
+MADE_UP = {"foreign", "again_other", "fetch_write", "run_write", "yes", "no"}
 
 
 def usable(made: dict) -> bool:

@@ -35,11 +35,14 @@ ASKS = {
 }
 
 
-def exec_result(output: str, status: int = 0) -> str:
+def exec_result(output: str, status: int = 0, note: str = "") -> str:
     """What `exec` answers."""
-    if status == 0:
-        return output or "(no output)"
-    return (output + "\n" if output else "") + f"exit status {status}"
+    return f"{output or '(no output)'}\n{note}[exit status {status}]"
+
+
+def output_of(result: str) -> str:
+    """What a command wrote."""
+    return result.rsplit("\n[", 1)[0]
 
 
 def failed(result: str) -> bool:
@@ -93,13 +96,13 @@ def found(pattern: str, text: str) -> str:
 
 
 def printed(text: str) -> str:
-    if text == exec_result(""):
+    output, status = output_of(text), re.search(r"\[exit status (\d+)\]$", text)[1]
+    if status != "0":
+        shown = "." if output == "(no output)" else ":\n" + "\n".join(output.split("\n")[:8])
+        return f"The command failed with exit status {status}{shown}"
+    if output == "(no output)":
         return "The command ran and printed nothing."
-    if re.search(r"exit status \d+$", text):
-        status = text.rsplit(" ", 1)[1]
-        rest = text.rsplit("exit status", 1)[0].rstrip("\n")
-        return f"The command failed with exit status {status}" + (f":\n{rest}" if rest else ".")
-    return "The command printed:\n" + "\n".join(text.split("\n")[:8])
+    return "The command printed:\n" + "\n".join(output.split("\n")[:8])
 
 
 # Reading.
@@ -130,8 +133,10 @@ def wrong_path(s: Scene, path: str) -> str:
     stem, dot, extension = name.rpartition(".")
     if roll < 0.3:
         return folder + slash + stem + "." + r.choice(EXTENSIONS)
-    if roll < 0.5 and folder:
+    if roll < 0.45 and folder:
         return name
+    if roll < 0.58:
+        return folder + slash + stem
     if roll < 0.7 and len(stem) > 4:
         at = r.randrange(1, len(stem) - 1)
         return folder + slash + stem[:at] + stem[at + 1 :] + dot + extension
@@ -175,6 +180,49 @@ def tell_key(s: Scene, key: str, values: dict[str, str], path: str) -> bool:
         return False
     s.answer(f"The {key} in {path} is {values[key]}.", values[key])
     return True
+
+
+def read_about(s: Scene) -> None:
+    """A question on one line of a text: the line is the answer."""
+    path = s.add_file(None, s.prose(s.rng.choice([1, 2, 3, 4, 5])), extension=s.rng.choice(["txt", "md", "txt", "log"]))
+    text = s.box.files[path]
+    words = [word for word in re.findall(r"[A-Za-z]{4,}", text) if text.count(word) == 1]
+    missing = s.rng.random() < 0.12 or not words
+    word = s.w.invented() if missing else s.rng.choice(words)
+    s.say("read_about", p=s.p(path), w=word)
+    s.call("read", path=path)
+    if word not in text:
+        s.answer(f"{path} says nothing about {word}.")
+        return
+    line = next(line for line in lines_of(text) if word in line)
+    s.answer(f"{path} says: {line}", line)
+
+
+def stem_read(s: Scene) -> None:
+    """A file that is named by what it is about: it has to be looked for."""
+    r, w = s.rng, s.w
+    word = w.word()
+    name = r.choice([f"{word}.{r.choice(EXTENSIONS)}", f"{word}.txt", f"{word}.md", f"my-{word}.txt", f"{word}-{w.word()}.md", f"{word.capitalize()}.md"])
+    present = r.random() < 0.85
+    if present:
+        s.add_file(name)
+    matching = [entry for entry in s.box.entries(".") if word.lower() in entry.lower()]
+    if present and matching != [name] or not present and matching:
+        return
+    s.say("stem_read", w=word)
+    s.call("ls")
+    if not present:
+        s.answer(f"There is no {word} file here.")
+        return
+    text = s.call("read", path=name)
+    s.answer(says(name, text), *lines_of(text)[:2])
+
+
+def size_of(s: Scene) -> None:
+    path = s.some_file()
+    s.say("size", p=s.p(path))
+    text = s.call("ls", path=path)
+    s.answer(text + ".", re.search(r"\d+ bytes", text)[0])
 
 
 def long_file(s: Scene) -> str:
@@ -345,8 +393,28 @@ def write(s: Scene) -> None:
     exists = r.random() < 0.08
     if exists:
         s.add_file(path)
-    s.say("write", p=s.p(path), t=s.t(text))
-    put(s, path, text)
+    folder, _, name = path.rpartition("/")
+    while True:
+        s.say("write", p=s.p(path), t=s.t(text), pd=folder, pf=s.p(name))
+        if folder or "{pd}" not in s.turn.skeleton:
+            break
+        s.turns.pop()
+    if not put(s, path, text) and r.random() < 0.6:
+        replace_after_all(s, path, text)
+
+
+def replace_after_all(s: Scene, path: str, text: str) -> None:
+    """The answer to the question whether a file shall be replaced."""
+    if s.exam:
+        return
+    if s.rng.random() < 0.3:
+        s.say("no")
+        s.answer(f"{path} stays as it is.")
+        return
+    s.say("yes")
+    s.call("read", path=path)
+    s.call("write", path=path, content=text)
+    s.answer(f"Replaced the content of {path}.")
 
 
 def put(s: Scene, path: str, text: str) -> bool:
@@ -386,6 +454,9 @@ def edit(s: Scene) -> None:
     new = s.w.text() if r.random() < 0.4 else s.w.word()
     if old == new or s.box.files[path].count(old) > 1:
         new, old = s.w.code(), s.w.invented()
+    if r.random() < 0.07:
+        old = s.w.invented()
+        s.add_file(path, s.box.files[path] + f"{old} one\n{s.w.phrase()}\n{old} two\n")
     quote = r.random() < 0.55
     s.say("edit", p=s.p(path), a=s.t(old) if quote or " " in old else old, b=s.t(new) if quote or " " in new else new)
     text = read_it(s, path)
@@ -395,7 +466,11 @@ def edit(s: Scene) -> None:
         s.answer(f"{old} does not occur in {path}, so nothing was changed.")
         return
     result = s.call("edit", path=path, oldText=old, newText=new)
-    s.answer(why(result) if failed(result) else f"Changed {old} to {new} in {path}.", *[] if failed(result) else [path])
+    many = re.match(r"error: oldText occurs more than once in .*, at lines ([0-9, ]+)\.", result)
+    if many:
+        s.answer(f"{old} stands in {path} more than once, at lines {many[1]}. I changed nothing: which one do you mean?")
+    else:
+        s.answer(why(result) if failed(result) else f"Changed {old} to {new} in {path}.", *[] if failed(result) else [path])
 
 
 def edit_key(s: Scene) -> None:
@@ -520,13 +595,17 @@ def calculate(s: Scene, shell: str, value: int) -> None:
 def math(s: Scene) -> None:
     r = s.rng
     if r.random() < 0.3:
-        intent, op = r.choice([("sum_of", "+"), ("product_of", "*"), ("difference_of", "-"), ("quotient_of", "/")])
-        a, b = s.w.some_number(), s.w.some_number()
+        intent, op = r.choice([("sum_of", "+"), ("product_of", "*"), ("difference_of", "-"), ("quotient_of", "/"), ("percent", "%"), ("square_of", "*"), ("half_of", "/"), ("double_of", "*")])
+        a, b, n = s.w.some_number(), s.w.some_number(), r.randint(1, 99)
         if op == "/":
             b = s.w.number(2, 60)
             a = b * r.randint(2, 200)
-        s.say(intent, a=str(a), b=str(b))
-        shell = f"{a} {op} {b}"
+        if intent == "percent":
+            a = r.randint(1, 60) * 100
+        b = {"square_of": a, "half_of": 2, "double_of": 2}.get(intent, b)
+        a += a % 2 if intent == "half_of" else 0
+        s.say(intent, a=str(a), b=str(b), n=str(n))
+        shell = f"{a} * {n} / 100" if intent == "percent" else f"{a} {op} {b}"
         value = int(eval(shell.replace("/", "//"), {}))
     else:
         spoken, shell, value = expression(s)
@@ -572,11 +651,16 @@ def run(s: Scene) -> None:
     elif roll < 0.2:
         refuse(s, "exec", command=command)
         return
+    elif roll < 0.23:
+        s.call("exec", exec_result(f"{command.split()[0]}: Could not resolve host", r.choice([1, 6, 128]), NO_NETWORK), command=command)
+        text = exec_result(an_output(s))
     else:
         text = exec_result(an_output(s))
     s.call("exec", text, command=command)
     s.answer(printed(text))
 
+
+NO_NETWORK = "[The sandbox has no network. Run exactly this command again to ask for it.]\n"
 
 REFUSALS = [
     "commands ask; --approve edits allows it", "commands ask; --approve all allows it",
@@ -597,22 +681,30 @@ def refuse(s: Scene, tool: str, **args) -> None:
 
 
 def write_refused(s: Scene) -> None:
-    path, text = s.new_path(), s.w.text()
-    s.say("write", p=s.p(path), t=s.t(text))
+    path, text = "notes/" + s.new_path(folder=False), s.w.text()
+    s.say("write", p=s.p(path), t=s.t(text), pd="notes", pf=s.p(path.removeprefix("notes/")))
     refuse(s, "write", path=path, content=text)
 
 
 FIXED = {
     "count_files": "ls | wc -l", "disk": "df -h .", "memory_free": "free -h", "uptime": "uptime", "whoami": "whoami", "hostname": "hostname",
     "kernel": "uname -r", "git_status": "git status --short", "git_log": "git log --oneline -5", "git_branch": "git branch --show-current", "git_diff": "git diff",
-}  # fmt: skip
+    "tomorrow": "date -d tomorrow '+%A, %Y-%m-%d'", "yesterday": "date -d yesterday '+%A, %Y-%m-%d'", "biggest": "ls -S | head -n 1", "newest": "ls -t | head -n 1",
+    "hidden": "ls -a", "processes": "ps aux", "cpus": "nproc", "version_of": "{} --version",
+}
+PROGRAMS = "python3 git node npm cargo rustc gcc make go java docker perl ruby curl bash vim ssh".split()  # fmt: skip
 
 
 def fixed(s: Scene) -> None:
     r, w = s.rng, s.w
     intent = r.choice(list(FIXED))
-    s.say(intent)
+    program = r.choice(PROGRAMS)
+    s.say(intent, prog=program)
+    command = FIXED[intent].format(program) if intent == "version_of" else FIXED[intent]
     output = {
+        "tomorrow": lambda: f"{r.choice(WEEKDAYS)}, {r.randint(2024, 2029)}-{r.randint(1, 12):02}-{r.randint(1, 28):02}", "cpus": lambda: str(r.randint(1, 64)),
+        "biggest": lambda: w.file(), "newest": lambda: w.file(), "version_of": lambda: f"{program} {r.randint(1, 25)}.{r.randint(0, 30)}.{r.randint(0, 9)}",
+        "hidden": lambda: "\n".join([".", "..", "." + w.word(), w.file()]),
         "count_files": lambda: str(w.some_number()), "whoami": lambda: w.name().lower(), "hostname": lambda: w.word(), "git_branch": lambda: r.choice(["main", "master", w.word()]),
         "kernel": lambda: f"{r.randint(5, 6)}.{w.number(1, 19)}.{w.number(0, 99)}-{w.word()}",
         "git_status": lambda: "\n".join(f"{r.choice([' M', '??', 'A ', ' D'])} {w.file()}" for _ in range(r.choice([0, 1, 2, 3]))).strip(),
@@ -620,7 +712,7 @@ def fixed(s: Scene) -> None:
         "disk": lambda: f"Filesystem Size Used Avail Use% Mounted on\n/dev/{w.word()} {w.number(20, 900)}G {w.number(2, 99)}G {w.number(2, 99)}G {r.randint(2, 99)}% /",
     }.get(intent, lambda: an_output(s) or w.phrase())()  # fmt: skip
     text = exec_result(output)
-    s.call("exec", text, command=FIXED[intent])
+    s.call("exec", text, command=command)
     if intent == "count_files":
         s.answer(f"There are {output} files and folders here.", output)
     else:
@@ -688,7 +780,7 @@ def file_command(s: Scene) -> None:
         "mv": f"{path} is now {other}.", "mv_dir": f"Moved {path} to {slots.get('d')}/.",
         "cp": f"Copied {path}.", "wc": f"{path} has {output.split(' ')[0]} lines.", "wc_words": f"{path} has {output.split(' ')[0]} words.",
     }  # fmt: skip
-    if intent in done and not re.search(r"exit status \d+$", text):
+    if intent in done and text.endswith("[exit status 0]"):
         s.answer(done[intent], *([output.split(" ")[0]] if intent.startswith("wc") else []))
     else:
         s.answer(printed(text))
@@ -856,7 +948,7 @@ def small_talk(s: Scene) -> None:
 
 def decline(s: Scene) -> None:
     r, w = s.rng, s.w
-    s.say("decline", w=w.word(), n=w.name(), c=w.place(), v=w.of(VERBS), adj=w.of(ADJECTIVES), t=s.t(w.text()), h=str(w.number(1, 24)))
+    s.say("decline", w=w.word(), n=w.name(), c=w.place(), v=w.of(VERBS), adj=w.of(ADJECTIVES), t=s.t(w.text()), h=str(w.number(1, 24)), p2=w.file())
     s.answer(DECLINE)
 
 
@@ -1068,7 +1160,7 @@ def run_write(s: Scene) -> None:
     path = s.new_path(s.rng.choice(["txt", "log"]))
     s.say("run_write", c=f"`{command}`" if s.rng.random() < 0.6 else command, p=s.p(path))
     text = s.call("exec", exec_result(an_output(s) or s.w.phrase()), command=command)
-    put(s, path, text)
+    put(s, path, output_of(text))
 
 
 def two_writes(s: Scene) -> None:
@@ -1115,7 +1207,7 @@ def again(s: Scene) -> None:
         path = s.some_file()
         s.say("read", p=s.p(path))
         s.answer(says(path, s.call("read", path=path)))
-    kind = r.choice(["again_read", "again_other", "again_other", "again_rm", "again_append"])
+    kind = r.choice(["again_read", "again_other", "again_other", "again_rm", "again_append", "again_edit", "again_mv", "again_cp", "again_wc"])
     if kind == "again_read":
         s.say(kind)
         s.answer(says(path, s.call("read", path=path)))
@@ -1130,10 +1222,35 @@ def again(s: Scene) -> None:
         s.call("exec", exec_result(""), command=f"rm {shell_word(path)}")
         del s.box.files[path]
         s.answer(f"Deleted {path}.")
-    else:
+    elif kind == "again_append":
         new = s.w.text()
         s.say(kind, t=s.t(new))
         append_line(s, path, new)
+    elif kind == "again_edit":
+        words = [word for word in re.findall(r"[A-Za-z]{3,}", s.box.files[path]) if s.box.files[path].count(word) == 1]
+        if not words:
+            return
+        old, new = r.choice(words), s.w.invented()
+        s.say(kind, a=s.t(old), b=s.t(new))
+        # What was read or written in this dialogue is known.
+        if s.box.known.get(path) != s.box.files[path]:
+            s.call("read", path=path)
+        s.call("edit", path=path, oldText=old, newText=new)
+        s.answer(f"Changed {old} to {new} in {path}.", path)
+    elif kind == "again_wc":
+        number = len(lines_of(s.box.files[path]))
+        s.say(kind)
+        s.call("exec", exec_result(f"{number} {path}"), command=f"wc -l {shell_word(path)}")
+        s.answer(f"{path} has {number} lines.")
+    else:
+        other = s.new_path(path.rsplit(".", 1)[-1], folder=False)
+        program = kind.removeprefix("again_")
+        s.say(kind, p2=s.p(other))
+        s.call("exec", exec_result(""), command=f"{program} {shell_word(path)} {shell_word(other)}")
+        s.box.files[other] = s.box.files[path]
+        if program == "mv":
+            del s.box.files[path]
+        s.answer(f"{path} is now {other}." if program == "mv" else f"Copied {path}.")
 
 
 # How often each is asked, and the tools that it needs.
@@ -1146,5 +1263,5 @@ TASKS = [
     (0.5, nonsense, ""), (1, write_refused, "write"), (2, list_read, "ls read"), (1, list_read_root, "ls read"), (1, list_key, "ls read"), (1.8, grep_read, "grep read"),
     (1.8, glob_read, "glob read"), (1, glob_key, "glob read"), (3.5, copy, "read write"), (2, keys_math, "read exec"), (1, keys_math_write, "read exec write"),
     (1.2, math_write, "exec write"), (1.2, grep_edit, "grep read edit"), (1, fetch_write, "web_fetch write"), (0.8, run_write, "exec write"), (1.2, two_writes, "write"),
-    (1, two_reads, "read"), (0.8, write_read, "write read"), (0.5, injected, "read"), (3, again, "read write edit exec"),
+    (2.5, read_about, "read"), (2, stem_read, "ls read"), (0.8, size_of, "ls"), (1, two_reads, "read"), (0.8, write_read, "write read"), (0.5, injected, "read"), (4, again, "read write edit exec"),
 ]  # fmt: skip

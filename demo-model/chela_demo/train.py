@@ -6,8 +6,8 @@ RUN holds the tokenizer, the checkpoints and a log. The same command goes on whe
 off; a larger `--steps` trains on. The learning rate is constant and falls to zero over the last
 `--cooldown` steps; the checkpoint before them is kept, so that a finished run can be continued.
 
-Stages, as parts of all steps: dialogues alone; dialogues behind the fixed prompt; and at the end,
-with `--lengthen`, dialogues in long rows up to the window.
+Stages: `--alone` steps with dialogues only; then dialogues behind the fixed prompt; and for the last
+`--lengthen` steps several dialogues behind one another in long rows.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def main() -> None:
     parser.add_argument("--cooldown", type=int, default=600)
     parser.add_argument("--warmup", type=int, default=60)
     parser.add_argument("--tokens", type=int, default=4096, help="tokens of a step")
-    parser.add_argument("--alone", type=float, default=0.4, help="part of the steps without the fixed prompt")
+    parser.add_argument("--alone", type=int, default=1500, help="steps at the beginning without the fixed prompt")
     parser.add_argument("--lengthen", type=int, default=0, help="steps at the end with long rows")
     parser.add_argument("--lr", type=float, default=0.02)
     parser.add_argument("--adam-lr", type=float, default=0.004)
@@ -204,7 +204,7 @@ def stage(args, step: int) -> tuple[bool, int]:
     """Whether there is a prefix, and how long rows are (0: one dialogue each)."""
     if step >= args.steps - args.lengthen:
         return True, args.tokens
-    return step >= args.alone * (args.steps - args.lengthen), 0
+    return step >= args.alone, 0
 
 
 def train(args) -> None:

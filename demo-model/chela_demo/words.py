@@ -262,9 +262,19 @@ class Words:
             return " ".join(self.word() for _ in range(r.randint(2, 5)))
         return f"{self.word()} {self.code()}"
 
+    def source(self) -> str:
+        """A line as it stands in programs and pages."""
+        r, word, number = self.rng, self.word(), self.some_number()
+        return r.choice([
+            f'print("{word}")', f"print('{self.word()} {word}')", f"{word} = {number}", f"<h1>{word.capitalize()}</h1>", f'{{"{word}": {number}}}',
+            f"echo {word}", f"#!/bin/{r.choice(['sh', 'bash'])}", f"# {word}", f"- [ ] {self.phrase()}", f"{word}: {number}", f"import {word}", f"{word},{self.word()},{number}",
+        ])  # fmt: skip
+
     def text(self) -> str:
         """A phrase, a word, a number or a code."""
         r = self.rng.random()
+        if r < 0.06:
+            return self.source()
         if r < 0.7:
             text = self.phrase()
         elif r < 0.82:

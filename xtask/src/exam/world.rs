@@ -43,7 +43,7 @@ impl Server {
     pub fn start(root: &Path, model: &Path) -> Result<Self> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let built = Command::new(cargo)
-            .args(["build", "--release", "--locked", "--quiet", "-p", "chela-cli"])
+            .args(["build", "--locked", "--quiet", "-p", "chela-cli"])
             .current_dir(root)
             .status()
             .context("cannot start cargo build")?;
@@ -51,7 +51,7 @@ impl Server {
             bail!("the build failed: {built}");
         }
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-        let binary = target.join("release/chela");
+        let binary = target.join("debug/chela");
         let folder = std::env::temp_dir().join(format!("chela-exam-{}", std::process::id()));
         std::fs::create_dir_all(folder.join("server"))?;
         let mut child = Command::new(&binary)
@@ -101,7 +101,7 @@ impl Server {
         };
         for message in messages {
             let output = Command::new(&self.binary)
-                .args(["agent", "--json", "--approve", "all", "--session", "exam", "--model"])
+                .args(["agent", "--json", "--approve", "all", "--session", "exam", "--max-steps", "12", "--model"])
                 .args([&format!("vllm/{NAME}"), "-m", message])
                 .current_dir(&work)
                 .env("CHELA_HOME", place.join("home"))
