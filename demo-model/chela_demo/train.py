@@ -28,6 +28,8 @@ from .optim import Muon
 
 # What a token counts that the model does not have to write itself.
 OTHERS = 0.1
+# Tokens of a long row: with the prefix nearly the window.
+LONG = 7_600
 # Dialogues from which batches are cut.
 SHARD = 1024
 
@@ -58,6 +60,7 @@ def batches(encoder: Encoder, seed: int, number: int, budget: int, with_prefix: 
     made = [data.dialogue(seed, number * SHARD + at) for at in range(SHARD)]
     encoded = [encoder.dialogue(one) for one in made]
     groups = range(0, SHARD, data.GROUP) if with_prefix else [0]
+    budget = max(budget, row)
     out = []
     for start in groups:
         members = encoded[start : start + (data.GROUP if with_prefix else SHARD)]
@@ -203,7 +206,7 @@ def open_run(args):
 def stage(args, step: int) -> tuple[bool, int]:
     """Whether there is a prefix, and how long rows are (0: one dialogue each)."""
     if step >= args.steps - args.lengthen:
-        return True, args.tokens
+        return True, LONG
     return step >= args.alone, 0
 
 
