@@ -101,7 +101,7 @@ impl Server {
         };
         for message in messages {
             let output = Command::new(&self.binary)
-                .args(["agent", "--json", "--approve", "all", "--session", "exam", "--max-steps", "12", "--model"])
+                .args("agent --json --approve all --session exam --max-steps 12 --model".split(' '))
                 .args([&format!("vllm/{NAME}"), "-m", message])
                 .current_dir(&work)
                 .env("CHELA_HOME", place.join("home"))
