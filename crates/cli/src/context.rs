@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use chela_client::ExitClass;
-use chela_client::catalog::{Catalog, ResolveError, Settings};
+use chela_client::catalog::{Catalog, InProcessServer, ResolveError, Settings};
 use chela_client::transport::{Http, HttpSettings, ProxyRules};
 use chela_config::auth::Profiles;
 use chela_config::{ConfigFile, Env, Loaded, Paths, Secret, env};
@@ -31,6 +31,8 @@ pub struct Context {
     pub local_only: bool,
     /// How often `-v` was given.
     pub verbose: u8,
+    /// Servers of this process.
+    pub in_process: Vec<InProcessServer>,
 }
 
 impl Context {
@@ -46,7 +48,8 @@ impl Context {
             say(format_args!("note: {line}"));
         }
         let local_only = global.local_only || loaded.config.network.local_only.unwrap_or(false);
-        Ok(Self { surroundings, paths, file, loaded, local_only, verbose: global.verbose })
+        let verbose = global.verbose;
+        Ok(Self { surroundings, paths, file, loaded, local_only, verbose, in_process: Vec::new() })
     }
 
     /// The environment.
@@ -98,7 +101,7 @@ impl Context {
             profiles: self.keys()?,
             cache: Some(self.paths.cache()),
             http,
-            in_process: Vec::new(),
+            in_process: self.in_process.clone(),
         }))
     }
 

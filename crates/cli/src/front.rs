@@ -35,6 +35,10 @@ pub struct Front {
     /// Whether this part of the answer has begun.
     spoken: bool,
     reasoning: bool,
+    /// Tokens that a cache could hold: those of the last request and its answer.
+    known: u64,
+    /// Known tokens of this turn that were computed again.
+    again: u64,
     result: Option<Outcome>,
 }
 
@@ -50,6 +54,8 @@ impl Front {
             line_begun: false,
             spoken: false,
             reasoning: false,
+            known: 0,
+            again: 0,
             result: None,
         }
     }
@@ -99,12 +105,23 @@ impl Front {
                 }
                 return Ok(Wish::Ask(*id));
             }
+            Event::Usage(usage) => {
+                // A template that leaves earlier reasoning out makes the rest of the prompt new.
+                if let Some(cached) = usage.cached {
+                    self.again += self.known.min(usage.prompt).saturating_sub(cached);
+                }
+                self.known = usage.prompt + usage.completion;
+            }
             Event::TurnFinished { outcome, usage, provenance, steps } => {
                 self.end_line()?;
                 if self.verbose && !self.json {
                     let who =
                         format!("{}/{} at {}", provenance.provider, provenance.model, provenance.endpoint);
-                    say(format_args!("{}; {steps} requests to {who}", usage_line(usage)));
+                    let again = match std::mem::take(&mut self.again) {
+                        0 => String::new(),
+                        n => format!("; {} tokens of earlier requests were read again", tokens(n)),
+                    };
+                    say(format_args!("{}; {steps} requests to {who}{again}", usage_line(usage)));
                 }
                 self.result = Some(result_of(outcome));
                 return Ok(Wish::End);

@@ -13,6 +13,7 @@ mod env;
 mod exit;
 mod first_run;
 mod front;
+mod in_process;
 mod local;
 mod locate;
 mod logging;
@@ -59,7 +60,8 @@ fn run(cli: Cli, surroundings: Surroundings) -> Outcome {
         Command::Serve(args) => commands::serve::run(*args, &cli.global, &surroundings),
         Command::Config(command) => commands::config::run(command, &cli.global, &surroundings),
         command => {
-            let context = context::Context::new(&cli.global, surroundings)?;
+            let mut context = context::Context::new(&cli.global, surroundings)?;
+            in_process::prepare(&mut context, &command)?;
             match command {
                 Command::Agent(args) => commands::agent::run(args, &context),
                 Command::Generate(args) => commands::generate::run(*args, &context),

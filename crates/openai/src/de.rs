@@ -100,7 +100,8 @@ impl<T: TryFrom<i128>> Visitor<'_> for Int<T> {
         Self::fit(n.into())
     }
     fn visit_f64<E: de::Error>(self, n: f64) -> Result<Self::Value, E> {
-        if n.fract() == 0.0 && n.abs() < 1e18 {
+        if n.fract() == 0.0 {
+            // beyond 128 bits the conversion stops at their end, which fits nothing either
             Self::fit(n as i128)
         } else {
             Err(E::custom("Input should be a valid integer, got a number with a fractional part"))

@@ -133,7 +133,12 @@ impl Writer {
     }
 
     fn chunk(&self, choices: Vec<ChunkChoice>) -> ChatChunk {
-        let usage = || Usage { prompt_tokens_details: None, ..self.usage.clone() };
+        // so far told with a null, at the end without
+        let usage = || Usage {
+            prompt_tokens_details: None,
+            completion_tokens_details: Some(self.usage.completion_tokens_details.clone().flatten()),
+            ..self.usage.clone()
+        };
         ChatChunk {
             id: self.id.clone(),
             object: "chat.completion.chunk".into(),

@@ -24,7 +24,7 @@ use serde_json::json;
 use crate::backend::{Backend, Health};
 use crate::error::{ApiError, json as json_response};
 use crate::metrics::Metrics;
-use crate::validate::body;
+use crate::validate::{body, random_id};
 use crate::{chat, completions};
 
 /// How the router answers; the backend decides what.
@@ -45,7 +45,7 @@ pub struct Options {
     pub reasoning: ReasoningField,
     /// Most alternatives per token in log-probabilities; -1 is no limit.
     pub max_logprobs: i64,
-    /// Whether `X-Request-Id` of a request stands in its answer too.
+    /// Whether `X-Request-Id` of a request, or a random one, stands in its answer.
     pub request_id_headers: bool,
     /// Whether every stream tells its usage, in each chunk and at the end.
     pub force_usage: bool,
@@ -140,7 +140,7 @@ fn handlers(path: &str) -> MethodRouter<Arc<App>> {
     }
 }
 
-/// What every answer shares: the count, the id of the request, the trailing slash, other origins.
+/// What every answer shares: the count, the id of the request, other origins.
 async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
@@ -149,18 +149,16 @@ async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -> Re
     let preflight = method == Method::OPTIONS
         && origin.is_some()
         && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-    let mut answer = if preflight {
-        answer_preflight(&app, origin.as_ref())
-    } else if path.len() > 1 && path.ends_with('/') && known(path.trim_end_matches('/')) {
-        without_slash(&request)
-    } else {
-        next.run(request).await
-    };
+    let mut answer =
+        if preflight { answer_preflight(&app, origin.as_ref()) } else { next.run(request).await };
     let handler = if known(&path) { path.as_str() } else { "none" };
     app.metrics.http(method.as_str(), handler, answer.status().as_u16());
     let headers = answer.headers_mut();
-    if let Some(id) = id.filter(|_| app.options.request_id_headers) {
-        headers.insert("x-request-id", id);
+    if app.options.request_id_headers {
+        let random = || HeaderValue::from_str(&(random_id() + &random_id())).ok();
+        if let Some(id) = id.or_else(random) {
+            headers.insert("x-request-id", id);
+        }
     }
     headers.insert(VARY, HeaderValue::from_static("Origin"));
     if let Some(origin) = origin.filter(|origin| may_call(&app, origin)) {
@@ -324,8 +322,13 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
     response
 }
 
-async fn not_found() -> ApiError {
-    ApiError::new(StatusCode::NOT_FOUND, ErrorBody::detail("Not Found"))
+/// A path with a slash too many is told the right one.
+async fn not_found(request: Request) -> Response {
+    let path = request.uri().path();
+    match path.ends_with('/') && known(path.trim_end_matches('/')) {
+        true => without_slash(&request),
+        false => ApiError::new(StatusCode::NOT_FOUND, ErrorBody::detail("Not Found")).into_response(),
+    }
 }
 
 async fn method_not_allowed() -> ApiError {

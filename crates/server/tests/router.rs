@@ -6,7 +6,7 @@ use std::fs;
 
 use axum::Router;
 use axum::body::Body;
-use chela_server::{Scripted, Turn};
+use chela_server::{ROUTES, Scripted, Turn};
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use tower::ServiceExt;
@@ -29,26 +29,31 @@ fn request(method: &str, path: &str, auth: Option<&str>) -> Request<Body> {
 #[tokio::test]
 async fn every_route_asks_for_the_key() {
     let (app, _) = Scripted::new().api_key("other").api_key("secret").router();
-    let routes = [
-        ("GET", "/v1/models", 200),
-        ("GET", "/v1/models/tiny", 200),
-        ("POST", "/v1/chat/completions", 400),
-        ("POST", "/tokenize", 400),
-        ("GET", "/health", 200),
-        ("GET", "/version", 200),
-        ("GET", "/metrics", 200),
+    let named = ROUTES.iter().map(|(method, path)| {
+        let status = match *path {
+            "/v1/models/{*id}" => 200,
+            _ if *method == "POST" => 400,
+            _ => 200,
+        };
+        (*method, path.replace("{*id}", "tiny"), status)
+    });
+    let others = [
         ("GET", "/nowhere", 404),
         ("GET", "/v1/nowhere", 404),
         ("DELETE", "/v1/models", 405),
+        ("HEAD", "/v1/models", 405),
+        ("GET", "/v1/models/", 307),
+        ("OPTIONS", "/v1/chat/completions", 405),
     ];
-    for (method, path, status) in routes {
+    let others = others.map(|(method, path, status)| (method, path.to_owned(), status));
+    for (method, path, status) in named.chain(others) {
         for auth in [None, Some("Bearer"), Some("Bearer wrong"), Some("Basic secret"), Some("secret")] {
-            let (got, body) = send(&app, request(method, path, auth)).await;
+            let (got, body) = send(&app, request(method, &path, auth)).await;
             assert_eq!(got, 401, "{method} {path} {auth:?}");
-            assert_eq!(body, r#"{"error":"Unauthorized"}"#);
+            assert_eq!(body, if method == "HEAD" { "" } else { r#"{"error":"Unauthorized"}"# });
         }
         for auth in ["Bearer secret", "bearer secret"] {
-            let (got, _) = send(&app, request(method, path, Some(auth))).await;
+            let (got, _) = send(&app, request(method, &path, Some(auth))).await;
             assert_eq!(got, status, "{method} {path}");
         }
     }
@@ -149,4 +154,49 @@ fn replay(sent: &[u8]) -> Request<Body> {
         builder = builder.header(name, value);
     }
     builder.body(Body::from(sent[end + 4..].to_vec())).unwrap()
+}
+
+/// The names of vLLM's metrics that have no meaning here: GPUs, images, other instances, Python.
+const NOT_OURS: [&str; 14] = [
+    "python_",
+    "vllm:estimated_",
+    "vllm:engine_sleep_state",
+    "vllm:external_prefix_cache",
+    "vllm:mm_cache",
+    "vllm:prompt_tokens_cached_by_source",
+    "vllm:iteration_tokens",
+    "vllm:request_num_preemptions",
+    "vllm:tool_call_parser_invocations",
+    "vllm:cache_config_info",
+    "http_request",
+    "http_response",
+    "process_",
+    "_created",
+];
+
+#[tokio::test]
+async fn metrics_have_the_names_and_types_of_vllm() {
+    let (app, _) = Scripted::new().router();
+    let (_, text) = send(&app, request("GET", "/metrics", None)).await;
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/vllm-0.32");
+    let theirs = fs::read_to_string(format!("{root}/metrics_types.txt")).unwrap();
+    let ours: Vec<&str> = text.lines().filter(|line| line.starts_with("# TYPE ")).collect();
+    for line in &ours {
+        assert!(theirs.lines().any(|other| other == *line), "{line} is none of vLLM's");
+    }
+    for line in theirs.lines().filter(|line| !NOT_OURS.iter().any(|part| line.contains(part))) {
+        assert!(ours.contains(&line), "{line} is missing");
+    }
+    // the buckets that vLLM's dashboards are drawn from
+    let recorded = fs::read_to_string(format!("{root}/s1_errors/metrics.response.http")).unwrap();
+    for metric in
+        ["time_to_first_token_seconds", "inter_token_latency_seconds", "e2e_request_latency_seconds"]
+    {
+        let bounds = |text: &str| -> Vec<String> {
+            let start = format!("vllm:{metric}_bucket");
+            let lines = text.lines().filter(|line| line.starts_with(&start));
+            lines.filter_map(|line| Some(line.split("le=\"").nth(1)?.split('"').next()?.to_owned())).collect()
+        };
+        assert_eq!(bounds(&text), bounds(&recorded), "{metric}");
+    }
 }

@@ -74,11 +74,17 @@ fn plain(message: &Value, facts: &TemplateFacts) -> Value {
         fields.insert("role".into(), "system".into());
     }
     match fields.get("content") {
-        Some(Value::Array(parts)) if !facts.parts => {
+        // It is known of user messages alone whether their parts are read.
+        Some(Value::Array(parts))
+            if !facts.parts || fields.get("role").and_then(Value::as_str) != Some("user") =>
+        {
             let text = text_of_parts(parts);
             fields.insert("content".into(), text.into());
         }
-        Some(Value::Null) | None if !facts.null_content => {
+        // Only the assistant says nothing beside a call, and templates know it of it alone.
+        Some(Value::Null) | None
+            if !facts.null_content || fields.get("role").and_then(Value::as_str) != Some("assistant") =>
+        {
             fields.insert("content".into(), "".into());
         }
         _ => {}

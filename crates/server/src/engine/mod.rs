@@ -200,15 +200,24 @@ async fn decode_one(model: &Model) -> Health {
         Err(SubmitError::QueueFull(_)) => return moves(model, before).await,
         Err(error) => return Health::Dead(error.to_string()),
     };
-    let mut output = std::pin::pin!(next(&mut handle));
-    let answered = tokio::select! {
-        output = &mut output => Some(output),
-        health = moves(model, before) => return health,
+    let answer = async {
+        loop {
+            match std::future::poll_fn(|context| handle.poll_recv(context)).await {
+                Some(Output::Delta(_)) => return Health::Ready,
+                Some(Output::Failed(why)) => return Health::Dead(why),
+                Some(_) => {}
+                None => return Health::Dead("the engine gave no token".into()),
+            }
+        }
     };
-    match answered {
-        Some(Some(Output::Failed(why))) => Health::Dead(why),
-        _ => Health::Ready,
-    }
+    // Behind a long queue the token may be long in coming, while others show that the engine works.
+    let busy = async {
+        if model.engine.stats().load.running == 0 {
+            tokio::time::sleep(HUNG).await;
+        }
+        moves(model, before).await
+    };
+    tokio::select! { health = answer => health, health = busy => health }
 }
 
 /// Waits until the engine has made a step.
@@ -223,10 +232,6 @@ async fn moves(model: &Model, before: u64) -> Health {
     Health::Ready
 }
 
-async fn next(handle: &mut Handle) -> Option<Output> {
-    std::future::poll_fn(|context| handle.poll_recv(context)).await
-}
-
 fn submit(engine: &Engine, request: Request, rate: &Rate) -> Result<Handle, ApiError> {
     engine.submit(request).map_err(|error| match error {
         SubmitError::QueueFull(full) => {
@@ -238,7 +243,7 @@ fn submit(engine: &Engine, request: Request, rate: &Rate) -> Result<Handle, ApiE
         SubmitError::Stopped => unavailable("the engine has stopped"),
         SubmitError::Params(error) => ApiError::bad_request(Some(error.name), error.to_string()),
         SubmitError::Grammar(error) => {
-            ApiError::bad_request(None, format!("Grammar error: {}", error.reason))
+            ApiError::bad_request(None, format!("Grammar error: {}", error.reason.trim_end()))
         }
         error @ (SubmitError::Prompt(_) | SubmitError::Token { .. }) => {
             ApiError::bad_request(None, error.to_string())

@@ -2,7 +2,7 @@
 
 use chela_openai::chat::{ChatRequest, ResponseFormat, StructuredOutputs, ToolChoice};
 use chela_openai::completions::{CompletionRequest, Prompt};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::body::not_one_of;
 use super::python;
@@ -35,6 +35,7 @@ const EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh",
 /// 400 for the first that fails.
 pub(super) fn chat(request: &ChatRequest, bounds: Bounds) -> Checked {
     let shared = Sampled::from(request);
+    offered(&request.extra)?;
     words(request)?;
     stream(&shared)?;
     top_logprobs(request, bounds)?;
@@ -51,6 +52,7 @@ pub(super) fn chat(request: &ChatRequest, bounds: Bounds) -> Checked {
 /// 400 for the first that fails.
 pub(super) fn completion(request: &CompletionRequest, bounds: Bounds) -> Checked {
     let shared = Sampled::from(request);
+    offered(&request.extra)?;
     stream(&shared)?;
     prompts(request)?;
     if request.suffix.is_some() {
@@ -63,6 +65,18 @@ pub(super) fn completion(request: &CompletionRequest, bounds: Bounds) -> Checked
     formats(request.response_format.as_ref(), request.structured_outputs.as_ref())?;
     sampling(&shared, bounds)?;
     lengths(&shared, bounds, i64::from(request.echo != Some(true)))
+}
+
+/// Refuses what vLLM can do, changes the answer, and is not here.
+fn offered(extra: &Map<String, Value>) -> Checked {
+    let asked = |name: &&&str| {
+        extra.get(**name).is_some_and(|value| !value.is_null() && *value != Value::Bool(false))
+    };
+    let absent = ["use_beam_search", "prompt_embeds", "logprob_token_ids", "repetition_detection"];
+    match absent.iter().find(asked) {
+        Some(name) => Err(param(name, &format!("`{name}` is not offered here."))),
+        None => Ok(()),
+    }
 }
 
 fn prompts(request: &CompletionRequest) -> Checked {

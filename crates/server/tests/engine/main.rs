@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used)] // helpers outside of test functions
 
+mod cache;
+mod liveness;
 mod requests;
+mod templates;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -25,8 +28,8 @@ fn fixtures() -> PathBuf {
 /// Enough for the tiny model beside what else runs on the machine.
 fn engine_options() -> EngineOptions {
     EngineOptions {
-        context: Some(1024),
-        memory: Some(160 << 20),
+        context: Some(2048),
+        memory: Some(200 << 20),
         threads: Some(2),
         spin: Duration::ZERO,
         ..EngineOptions::default()
