@@ -63,7 +63,7 @@ fn any_order_of_roles_is_answered_on_every_template() {
     for (name, source) in templates() {
         let app = with_template(&source);
         let mut runner =
-            TestRunner::new(Config { cases: 24, failure_persistence: None, ..Config::default() });
+            TestRunner::new(Config { cases: 12, failure_persistence: None, ..Config::default() });
         let conversations = (prop::collection::vec(message(), 1..7), any::<bool>());
         let done = runner.run(&conversations, |(messages, offered)| {
             let mut body = json!({"messages": messages, "max_tokens": 1, "temperature": 0});
