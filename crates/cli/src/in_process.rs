@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use chela_client::catalog::InProcessServer;
 use chela_client::transport::InProcess;
 use chela_config::env;
@@ -49,7 +50,7 @@ pub fn prepare(context: &mut Context, command: &Command) -> Outcome {
         loaded.map_err(|error| Failure::new(Code::NoModel, format!("{LOCAL}/{name}: {error}")))
     })?;
     let service = router(Arc::new(backend), Options::default());
-    let transport = Arc::new(InProcess::new(service));
+    let transport = Arc::new(InProcess::new::<_, Body, Body>(service));
     context.in_process.push(InProcessServer { id: LOCAL.to_owned(), transport });
     Ok(())
 }
