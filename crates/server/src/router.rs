@@ -14,8 +14,8 @@ use chela_openai::models::ModelList;
 use chela_openai::tokenize::{DetokenizeRequest, TokenizeRequest};
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, CONTENT_TYPE, LOCATION, ORIGIN,
-    VARY,
+    ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ALLOW, AUTHORIZATION, CONTENT_TYPE, LOCATION,
+    ORIGIN, VARY,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt, Limited};
@@ -101,13 +101,14 @@ pub fn router(backend: Arc<dyn Backend>, options: Options) -> Router {
     for (_, path) in ROUTES {
         routes = routes.route(path, handlers(path));
     }
-    routes
+    let routes = routes
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         // after the fallbacks, so that an unknown path asks for the key too
         .layer(middleware::from_fn_with_state(app.clone(), authorize))
-        .layer(middleware::from_fn_with_state(app.clone(), around))
-        .with_state(app)
+        .with_state(app.clone());
+    // around them all: a layer on a route would give its methods to every answer to another
+    Router::new().fallback_service(routes).layer(middleware::from_fn_with_state(app, around))
 }
 
 /// Method and path of every route.
@@ -331,8 +332,17 @@ async fn not_found(request: Request) -> Response {
     }
 }
 
-async fn method_not_allowed() -> ApiError {
-    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, ErrorBody::detail("Method Not Allowed"))
+async fn method_not_allowed(request: Request) -> Response {
+    let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, ErrorBody::detail("Method Not Allowed"));
+    let path = request.uri().path();
+    let fits =
+        |route: &str| route == path || route.strip_suffix("{*id}").is_some_and(|at| path.starts_with(at));
+    let method = ROUTES.iter().find(|(_, route)| fits(route)).map(|(method, _)| *method);
+    let mut answer = error.into_response();
+    if let Some(method) = method {
+        answer.headers_mut().insert(ALLOW, HeaderValue::from_static(method));
+    }
+    answer
 }
 
 /// Unix seconds.

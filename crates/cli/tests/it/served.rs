@@ -19,44 +19,44 @@ pub struct Server {
     child: Child,
     address: String,
     log: Arc<Mutex<String>>,
-    _world: Option<World>,
+    _world: World,
 }
 
 impl Server {
     /// The tiny model under the name `tiny`, with these flags.
     pub fn tiny(flags: &[&str]) -> Self {
-        let world = World::new();
-        let mut server = Self::start(&world, flags);
-        server._world = Some(world);
-        server
+        let model = recordings().join("tiny-model");
+        let flags = [&["--max-model-len", "1024"], flags].concat();
+        Self::of(model.to_str().unwrap(), &flags)
     }
 
-    /// The same in this home.
-    pub fn start(world: &World, flags: &[&str]) -> Self {
-        let model = recordings().join("tiny-model");
-        let mut args = vec!["serve", model.to_str().unwrap(), "--served-model-name", "tiny", "--port", "0"];
-        args.extend(["--max-model-len", "1024", "--memory", "200MiB", "--threads", "2"]);
+    /// Another model under that name.
+    pub fn of(model: &str, flags: &[&str]) -> Self {
+        let world = World::new();
+        let mut args = vec!["serve", model, "--served-model-name", "tiny", "--port", "0"];
+        args.extend(["--memory", "400MiB", "--threads", "2"]);
         args.extend(flags);
         let mut child = world.spawn(&args);
         let mut lines = BufReader::new(child.stderr.take().unwrap());
         let log = Arc::new(Mutex::new(String::new()));
         let mut line = String::new();
-        let address = loop {
+        let mut address = String::new();
+        // the address is in the first line of the start, its end in the second
+        while address.is_empty() || !line.contains("ready in") {
             line.clear();
             assert!(lines.read_line(&mut line).unwrap() > 0, "no start-up line: {}", log.lock().unwrap());
             log.lock().unwrap().push_str(&line);
             if let Some(at) = line.find("http://") {
-                let url = line[at + 7..].split(['/', ' ', ';']).next().unwrap();
-                break url.to_owned();
+                address = line[at + 7..].split(['/', ' ', ';']).next().unwrap().to_owned();
             }
-        };
+        }
         let kept = log.clone();
         std::thread::spawn(move || {
             for line in lines.lines().map_while(Result::ok) {
                 kept.lock().unwrap().push_str(&(line + "\n"));
             }
         });
-        Self { child, address, log, _world: None }
+        Self { child, address, log, _world: world }
     }
 
     /// `http://127.0.0.1:PORT/v1`.
@@ -104,11 +104,6 @@ impl Server {
             body.len()
         );
         self.send(request.as_bytes())
-    }
-
-    /// Asks for a path.
-    pub fn get(&self, path: &str) -> Answer {
-        self.send(format!("GET {path} HTTP/1.1\r\n\r\n").as_bytes())
     }
 
     /// Sends a signal.

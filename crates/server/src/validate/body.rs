@@ -150,6 +150,12 @@ fn diagnose(bytes: &[u8], error: &serde_path_to_error::Error<serde_json::Error>)
         return Problem::new("missing", &loc, "Field required", &input).into();
     }
     let (kind, msg) = match text {
+        t if t.ends_with("enum Prompt") => {
+            ("value_error", "Input should be a text, token ids, or a list of either")
+        }
+        t if t.ends_with("enum Content") => {
+            ("value_error", "Input should be a text, or a list of parts that have a type")
+        }
         t if t.ends_with("parse string as an integer") => ("int_parsing", t),
         t if t.ends_with("with a fractional part") => ("int_from_float", t),
         t if t.ends_with("parse string as a number") => ("float_parsing", t),
