@@ -117,7 +117,9 @@ impl Replay {
             for side in [&mut want, &mut got] {
                 let id = side.pointer_mut("/headers/x-request-id");
                 // random, where none was sent
-                id.filter(|id| id.as_str().is_some_and(|id| id.len() == 32)).map(|id| *id = "HEX".into());
+                if let Some(id) = id.filter(|id| id.as_str().is_some_and(|id| id.len() == 32)) {
+                    *id = "HEX".into();
+                }
             }
         }
         let mut found = Vec::new();
