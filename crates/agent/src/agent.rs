@@ -132,7 +132,8 @@ impl Running {
             }
             Op::Compact => return After::Work(Work::Compact),
             Op::Shutdown => return After::End,
-            Op::New => self.new_session().await,
+            Op::New => self.switch(None).await,
+            Op::Resume { session } => self.switch(Some(&session)).await,
             Op::SetModel { model } => self.set_model(&model).await,
             Op::Undo { turn } => self.undo(turn).await,
             Op::List { what, refresh } => self.list(what, refresh).await,
@@ -194,8 +195,13 @@ impl Running {
         }
     }
 
-    async fn new_session(&mut self) {
-        let opened = match self.sessions.create().await {
+    /// Opens another session: the stored one of this name, or a new one.
+    async fn switch(&mut self, name: Option<&str>) {
+        let journal = match name {
+            Some(name) => self.sessions.resume(name).await,
+            None => self.sessions.create().await,
+        };
+        let opened = match journal {
             Ok(journal) => Session::open(journal).await,
             Err(error) => Err(error),
         };

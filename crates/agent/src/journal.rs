@@ -49,6 +49,9 @@ pub trait Sessions: Send + Sync {
     /// Opens a new, empty session.
     fn create(&self) -> BoxFuture<'_, Result<Arc<dyn Journal>, JournalError>>;
 
+    /// Opens the stored session with this name, this id, or an id that begins so.
+    fn resume<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Arc<dyn Journal>, JournalError>>;
+
     /// All sessions, the newest first.
     fn list(&self) -> BoxFuture<'_, Result<Vec<SessionRow>, JournalError>>;
 }
@@ -107,6 +110,15 @@ impl Sessions for MemorySessions {
             let journal = Arc::new(MemoryJournal::new(Vec::new()));
             lock(&self.journals).push(Arc::clone(&journal));
             Ok(journal as Arc<dyn Journal>)
+        })
+    }
+
+    fn resume<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Arc<dyn Journal>, JournalError>> {
+        Box::pin(async move {
+            let journals = lock(&self.journals);
+            let found = journals.iter().find(|journal| journal.session.to_string().starts_with(name));
+            let missing = || JournalError { doing: "opened", cause: format!("there is no session {name}") };
+            Ok(Arc::clone(found.ok_or_else(missing)?) as Arc<dyn Journal>)
         })
     }
 

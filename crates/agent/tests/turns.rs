@@ -559,7 +559,29 @@ async fn lists_status_models_and_new_sessions() {
     let before = agent.seen.last().unwrap().session;
     agent.send(Op::New).await;
     agent.turn("hi").await;
-    assert_ne!(agent.seen.last().unwrap().session, before);
+    let second = agent.seen.last().unwrap().session;
+    assert_ne!(second, before);
+    agent.send(Op::Resume { session: "none".into() }).await;
+    agent.until(|event| matches!(event, Event::Notice { level: Level::Error, .. }).then_some(())).await;
+    assert_eq!(agent.seen.last().unwrap().session, second, "a session that is not there changes nothing");
+}
+
+#[tokio::test]
+async fn another_session_goes_on_where_it_was() {
+    let mut agent = Setup::new(vec![text("one"), text("two"), text("three")]).start();
+    agent.send(Op::New).await;
+    agent.turn("first").await;
+    let first = agent.seen.last().unwrap().session;
+    agent.send(Op::New).await;
+    agent.turn("second").await;
+    agent.send(Op::Resume { session: first.to_string() }).await;
+    let items = agent.until(|event| match event {
+        Event::SessionOpened { items, .. } if *items > 0 => Some(*items),
+        _ => None,
+    });
+    assert_eq!(items.await, 3);
+    agent.turn("third").await;
+    assert_eq!(agent.seen.last().unwrap().session, first);
 }
 
 #[tokio::test]

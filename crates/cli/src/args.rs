@@ -25,6 +25,7 @@ const EXAMPLES: &str = "\
 Examples:
   export VLLM_API_KEY=vllm-local           take the models of the vLLM server on this machine
   chela models list                        what it serves
+  chela                                    talk with it, on a terminal
   chela agent -m 'What is in this folder?' one task, the answer on stdout
   chela serve MODEL.gguf                   a server of your own, where a vLLM would listen
   git diff | chela agent -m 'Review this'  standard input is context
@@ -50,6 +51,8 @@ pub struct Global {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Talk with the agent; what `chela` alone does on a terminal.
+    Chat(Chat),
     /// Do one task and print the answer.
     Agent(Agent),
     /// Serve a model over the OpenAI-compatible API, as `vllm serve` does.
@@ -80,6 +83,38 @@ pub enum Command {
         /// bash, zsh, fish, elvish or powershell.
         shell: clap_complete::Shell,
     },
+}
+
+/// `chela chat`.
+#[derive(Args, Debug, Default)]
+#[command(after_help = "\
+Examples:
+  chela                                    a new session, on a terminal
+  chela chat --session notes               continue the session `notes`, or begin it
+  chela chat --session last                go on where you left off in this folder
+  chela chat --model vllm/Qwen/Qwen3-8B --approve edits
+  printf '%s\\n' 'List the files' 'Which is the newest?' | chela chat
+
+In the chat /help lists the commands. A line that ends with a backslash goes on in the next one, and
+so does a block between lines of ```. Ctrl-C stops the model and keeps the chat, Ctrl-D leaves.
+Through a pipe every line is a message and waits for the answer to the one before; the answers are
+on stdout, everything else on stderr, and the exit code is that of the last message that failed.")]
+pub struct Chat {
+    /// Continue the session of this name, or begin it; `last` is the newest of this folder.
+    #[arg(long, value_name = "NAME")]
+    pub session: Option<String>,
+    /// The model, as `provider/id` or an alias [default: agents.defaults.model].
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// How much the model thinks: off, low, medium or high.
+    #[arg(long, value_name = "LEVEL")]
+    pub thinking: Option<Thinking>,
+    /// What is allowed without asking: ask, edits, all or none [default: ask on a terminal, else none].
+    #[arg(long, value_name = "MODE")]
+    pub approve: Option<ApproveMode>,
+    /// Requests to the model for each message at most.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_steps: Option<u32>,
 }
 
 /// `chela agent`.

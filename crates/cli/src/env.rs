@@ -40,6 +40,16 @@ impl Surroundings {
         self.stderr_is_terminal && self.variables.get(env::NO_COLOR).is_none()
     }
 
+    /// Whether text on stdout may be dimmed or coloured.
+    pub fn may_style_stdout(&self) -> bool {
+        self.stdout_is_terminal && self.variables.get(env::NO_COLOR).is_none()
+    }
+
+    /// Whether the terminal only takes lines, one below the other.
+    pub fn is_dumb(&self) -> bool {
+        matches!(self.variables.get(env::TERM), None | Some("dumb" | "cons25" | "emacs"))
+    }
+
     /// Whether a person can be asked.
     pub fn can_ask(&self) -> bool {
         self.stdin == Stdin::Terminal && self.stderr_is_terminal

@@ -194,7 +194,7 @@ fn status_word(status: ResultStatus) -> &'static str {
     }
 }
 
-fn result_of(outcome: &TurnOutcome) -> Outcome {
+pub fn result_of(outcome: &TurnOutcome) -> Outcome {
     let failed = |code, message: &String| Err(Failure::new(code, message));
     match outcome {
         TurnOutcome::Done => Ok(()),
@@ -232,7 +232,8 @@ fn question(call: &Call, why: &[String], rights: &[Right]) -> String {
     text
 }
 
-fn right_words(right: &Right) -> String {
+/// What a right allows, in words.
+pub fn right_words(right: &Right) -> String {
     match right {
         Right::Read { path } => format!("read {path}"),
         Right::Write { path } => format!("write {path}"),
@@ -247,7 +248,8 @@ fn right_words(right: &Right) -> String {
     }
 }
 
-fn short(args: &Value) -> String {
+/// The arguments of a call in a short line.
+pub fn short(args: &Value) -> String {
     let Some(object) = args.as_object() else { return cut(&args.to_string(), SHOWN) };
     let word = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let one = |(key, value): (&String, &Value)| match object.len() {

@@ -6,6 +6,7 @@
 
 mod args;
 mod attach;
+mod chat;
 mod commands;
 mod compose;
 mod context;
@@ -51,9 +52,12 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli, surroundings: Surroundings) -> Outcome {
-    let Some(command) = cli.command else {
-        output::answer(&Cli::command().render_help().to_string())?;
-        return Ok(());
+    let command = match cli.command {
+        Some(command) => command,
+        None if surroundings.can_ask() && surroundings.stdout_is_terminal => {
+            Command::Chat(args::Chat::default())
+        }
+        None => return output::answer(&Cli::command().render_help().to_string()),
     };
     match command {
         Command::Completions { shell } => commands::completions::run(shell),
@@ -63,6 +67,7 @@ fn run(cli: Cli, surroundings: Surroundings) -> Outcome {
             let mut context = context::Context::new(&cli.global, surroundings)?;
             in_process::prepare(&mut context, &command)?;
             match command {
+                Command::Chat(args) => chat::run(args, &context),
                 Command::Agent(args) => commands::agent::run(args, &context),
                 Command::Generate(args) => commands::generate::run(*args, &context),
                 Command::Models(command) => commands::models::run(command, &context),

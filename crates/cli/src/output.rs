@@ -67,11 +67,22 @@ pub fn tokens(n: u64) -> String {
     text
 }
 
-/// Text from a model or a file, for a terminal: control characters other than line breaks and tabs
-/// are shown as U+FFFD, so that nothing steers the terminal.
+/// Text from a model or a file, for a terminal: see [`harmless`].
 pub fn printable(text: &str) -> String {
-    let safe = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
-    text.chars().map(|c| if safe(c) { c } else { '\u{fffd}' }).collect()
+    text.chars().filter_map(harmless).collect()
+}
+
+/// A character as a terminal may get it: control characters other than line breaks and tabs, and
+/// characters that turn the direction of text around, are shown as U+FFFD, so that nothing steers the
+/// terminal or shows a command as another one. A carriage return is left out.
+pub fn harmless(c: char) -> Option<char> {
+    match c {
+        '\n' | '\t' => Some(c),
+        '\r' => None,
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => Some('\u{fffd}'),
+        c if c.is_control() => Some('\u{fffd}'),
+        c => Some(c),
+    }
 }
 
 #[cfg(test)]

@@ -80,6 +80,14 @@ impl Sessions for Stored {
         })
     }
 
+    fn resume<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Arc<dyn Journal>, JournalError>> {
+        let (this, name) = (self.clone(), name.to_owned());
+        blocking("opened", move || {
+            let store = this.store.lock().unwrap_or_else(PoisonError::into_inner);
+            Ok(StoredJournal::over(store.resume(&name)?))
+        })
+    }
+
     fn list(&self) -> BoxFuture<'_, Result<Vec<SessionRow>, JournalError>> {
         let this = self.clone();
         blocking("listed", move || {

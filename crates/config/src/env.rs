@@ -76,6 +76,8 @@ variables! {
     HF_HUB_CACHE;
     /// Set to anything: output without colour.
     NO_COLOR;
+    /// The kind of terminal; `dumb` or nothing: no line editing, no styles, no line written over.
+    TERM;
     /// The user's home folder, for `~/` in paths and for `~/.chela`.
     HOME;
 }

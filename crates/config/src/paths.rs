@@ -35,6 +35,8 @@ layout! {
     sessions => "sessions.db";
     /// Which folders the user trusts.
     trust => "trust.json";
+    /// What was typed in the chat, readable by the user alone.
+    history => "history";
     /// What can be deleted at any time: discovered models, probe results.
     cache => "cache";
     /// Models, by name.

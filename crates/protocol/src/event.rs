@@ -32,7 +32,8 @@ pub struct Envelope {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Event {
-    /// A session is open: at the start, and after [`Op::New`](crate::Op::New).
+    /// A session is open: at the start, and after [`Op::New`](crate::Op::New) and
+    /// [`Op::Resume`](crate::Op::Resume).
     SessionOpened {
         /// The model's reference.
         model: String,

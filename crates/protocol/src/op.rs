@@ -66,6 +66,11 @@ pub enum Op {
     },
     /// Leaves this session and opens a new, empty one.
     New,
+    /// Leaves this session and opens another one that is stored.
+    Resume {
+        /// Its name, its id, or enough of the id.
+        session: String,
+    },
     /// Takes back what `write` and `edit` did in a turn.
     Undo {
         /// The turn; without it, the newest one that changed a file and was not taken back.

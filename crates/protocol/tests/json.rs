@@ -59,6 +59,7 @@ fn ops() {
     holds(Op::SetThinking { level: Thinking::Off }, r#"{"op":"set_thinking","level":"off"}"#);
     holds(Op::SetApprove { mode: ApproveMode::Edits }, r#"{"op":"set_approve","mode":"edits"}"#);
     holds(Op::New, r#"{"op":"new"}"#);
+    holds(Op::Resume { session: "notes".into() }, r#"{"op":"resume","session":"notes"}"#);
     holds(Op::Undo { turn: None }, r#"{"op":"undo"}"#);
     holds(Op::List { what: ListWhat::Models, refresh: false }, r#"{"op":"list","what":"models"}"#);
     holds(Op::Status, r#"{"op":"status"}"#);

@@ -23,7 +23,7 @@ use crate::output::{self, prompt as ask, say, tokens};
 use crate::trust;
 
 /// Operations and events that may wait for the other side.
-const AHEAD: usize = 256;
+pub const AHEAD: usize = 256;
 /// The window for which the prompt is explained; a smaller one takes less of long instruction files.
 const EXPLAINED: u64 = 32_768;
 

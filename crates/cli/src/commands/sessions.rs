@@ -96,7 +96,7 @@ fn info_json(info: &SessionInfo) -> Value {
 }
 
 /// `12 s`, `5 min`, `3 h`, `2 d`.
-fn age(millis: u64) -> String {
+pub fn age(millis: u64) -> String {
     let seconds = millis / 1000;
     match seconds {
         0..=59 => format!("{seconds} s"),

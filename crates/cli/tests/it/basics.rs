@@ -7,7 +7,9 @@ fn help_names_every_command_and_needs_nothing() {
     let world = World::new();
     let ran = world.run(&["--help"]);
     ran.succeeds();
-    for word in ["agent", "models", "config", "auth", "doctor", "completions", "Examples:", "Exit codes:"] {
+    for word in
+        ["chat", "agent", "models", "config", "auth", "doctor", "completions", "Examples:", "Exit codes:"]
+    {
         assert!(ran.out.contains(word), "{word}");
     }
     assert!(ran.err.is_empty());
@@ -18,7 +20,8 @@ fn help_names_every_command_and_needs_nothing() {
 fn every_command_has_help() {
     let world = World::new();
     for args in [
-        &["agent"][..],
+        &["chat"][..],
+        &["agent"],
         &["models", "list"],
         &["models", "status"],
         &["models", "set"],
