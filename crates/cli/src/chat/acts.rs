@@ -8,8 +8,9 @@ use super::commands::{self, Command, Think};
 use super::keys::Wish;
 use super::style::{Colour, Style};
 use super::{Chat, Doing, Open, State, words};
+use crate::attach;
 
-impl Chat {
+impl Chat<'_> {
     /// A whole line.
     pub(super) async fn line(&mut self, text: String) {
         let meanwhile = self.state == State::Typing;
@@ -22,18 +23,8 @@ impl Chat {
                 Ok(command) => self.command(command).await,
                 Err(why) => self.screen.say(Style::of(Colour::Red), &why),
             }
-        } else if text.is_empty() {
-        } else if meanwhile && self.turn {
-            self.send(Op::Steer { text: text.to_owned() }).await;
-            self.screen
-                .say(Style::DIM, "sent: the model reads it with its next tool result, or after this answer");
-            self.settle().await;
-        } else {
-            let message =
-                Op::UserMessage { text: text.to_owned(), images: Vec::new(), attachments: Vec::new() };
-            self.began();
-            self.send(message).await;
-            self.settle().await;
+        } else if !text.is_empty() {
+            self.message(text, meanwhile).await;
         }
         self.next_question();
         self.idle();
@@ -44,6 +35,38 @@ impl Chat {
         self.turn_began = Instant::now();
         self.does(Doing::Waiting(self.turn_began));
         self.meter = None;
+    }
+
+    /// Words to the model. On a terminal a person wrote them, and the files that she names go along.
+    async fn message(&mut self, text: &str, meanwhile: bool) {
+        let bare = || Op::UserMessage { text: text.to_owned(), images: Vec::new(), attachments: Vec::new() };
+        let message = if self.is_terminal() { attach::message(text, self.context) } else { Ok(bare()) };
+        let message = match message {
+            Ok(message) => message,
+            Err(failure) => {
+                self.screen.say(Style::of(Colour::Red), &failure.to_string());
+                text.clone_into(&mut self.begun);
+                return;
+            }
+        };
+        match message {
+            Op::UserMessage { text, images, attachments }
+                if meanwhile && self.turn && images.is_empty() && attachments.is_empty() =>
+            {
+                self.send(Op::Steer { text }).await;
+                let words = "sent: the model reads it with its next tool result, or after this answer";
+                self.screen.say(Style::DIM, words);
+            }
+            message => {
+                if self.turn {
+                    self.screen.say(Style::DIM, "queued: it goes with its files after this turn");
+                } else {
+                    self.began();
+                }
+                self.send(message).await;
+            }
+        }
+        self.settle().await;
     }
 
     async fn command(&mut self, command: Command) {

@@ -1,6 +1,7 @@
 //! The line while it is typed: where it ends, and what Tab makes of it.
 
 use std::cell::RefCell;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use rustyline::completion::{Completer, Pair};
@@ -18,12 +19,17 @@ pub struct Completions {
     pub models: Vec<String>,
     /// Names of sessions.
     pub sessions: Vec<String>,
+    /// The folder that `@path` begins in.
+    pub folder: PathBuf,
 }
+
+/// Names of files that Tab offers at most.
+const FILES: usize = 200;
 
 impl Completions {
     /// Where the word at the end of `line` begins, and what it can be.
     pub fn of(&self, line: &str) -> (usize, Vec<String>) {
-        let Some(word) = line.strip_prefix('/') else { return (line.len(), Vec::new()) };
+        let Some(word) = line.strip_prefix('/') else { return self.files(line) };
         let Some((name, argument)) = word.split_once(' ') else {
             let names = COMMANDS.iter().map(|command| command.name);
             let fitting = names.filter(|name| name.starts_with(word)).map(|name| format!("{name} "));
@@ -39,6 +45,33 @@ impl Completions {
         };
         let fitting = words.into_iter().filter(|word| word.starts_with(argument)).collect();
         (line.len() - argument.len(), fitting)
+    }
+
+    /// The files that the `@path` at the end of `line` can be.
+    fn files(&self, line: &str) -> (usize, Vec<String>) {
+        let nothing = (line.len(), Vec::new());
+        let Some(at) = line.rfind('@') else { return nothing };
+        let written = &line[at + 1..];
+        let begins = line[..at].chars().next_back().is_none_or(char::is_whitespace);
+        if !begins || written.replace("\\ ", "").contains(char::is_whitespace) {
+            return nothing;
+        }
+        let (folder, begun) =
+            written.rsplit_once('/').map_or(("", written), |(f, b)| (&written[..=f.len()], b));
+        let unescape = |text: &str| text.replace("\\ ", " ");
+        let begun = unescape(begun);
+        let entries = std::fs::read_dir(self.folder.join(unescape(folder))).into_iter().flatten().flatten();
+        let name = |entry: std::fs::DirEntry| {
+            let name = entry.file_name().into_string().ok()?;
+            let hidden = name.starts_with('.') && !begun.starts_with('.');
+            let fits = name.starts_with(&begun) && !hidden && !name.contains(char::is_control);
+            let end = if entry.path().is_dir() { "/" } else { "" };
+            fits.then(|| format!("{}{end}", name.replace(' ', "\\ ")))
+        };
+        let mut names: Vec<String> = entries.filter_map(name).collect();
+        names.sort();
+        names.truncate(FILES);
+        (at + 1 + folder.len(), names)
     }
 }
 
@@ -135,8 +168,17 @@ mod tests {
 
     #[test]
     fn commands_and_their_words_are_completed() {
-        let completions = Completions { models: vec!["vllm/a".into()], sessions: vec!["notes".into()] };
-        let table: [(&str, usize, &[&str]); 7] = [
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a.txt", "a b.txt", ".hidden", "sub/c.txt"] {
+            std::fs::create_dir_all(folder.path().join("sub")).unwrap();
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        let completions = Completions {
+            models: vec!["vllm/a".into()],
+            sessions: vec!["notes".into()],
+            folder: folder.path().to_owned(),
+        };
+        let table: [(&str, usize, &[&str]); 12] = [
             ("/mo", 1, &["model "]),
             ("/s", 1, &["status ", "stop ", "sessions ", "show "]),
             ("/model v", 7, &["vllm/a"]),
@@ -144,6 +186,11 @@ mod tests {
             ("/sessions ", 10, &["notes"]),
             ("/undo x", 6, &[]),
             ("hello", 5, &[]),
+            ("see @a", 5, &["a.txt", "a\\ b.txt"]),
+            ("see @", 5, &["a.txt", "a\\ b.txt", "sub/"]),
+            ("@sub/", 5, &["c.txt"]),
+            ("@.h", 1, &[".hidden"]),
+            ("me@a", 4, &[]),
         ];
         for (line, start, words) in table {
             assert_eq!(

@@ -67,11 +67,12 @@ pub fn run(args: args::Chat, context: &Context) -> Outcome {
 }
 
 async fn chat(args: args::Chat, context: &Context) -> Outcome {
-    let mut signals = Signals::new()?;
     let catalog = first_run::catalog(context).await?;
+    let model = first_run::model(context, &catalog, args.model).await?;
+    let mut signals = Signals::new()?;
     let can_ask = context.surroundings.can_ask();
     let wishes = Wishes {
-        model: args.model,
+        model,
         session: args.session,
         can_ask,
         approve: args.approve.unwrap_or(if can_ask { ApproveMode::Ask } else { ApproveMode::None }),
@@ -92,11 +93,11 @@ async fn chat(args: args::Chat, context: &Context) -> Outcome {
     let running = if chat.hard { Ok(Ok(())) } else { running.await };
     let outcome = match (ended, running) {
         (Err(failure), _) => Err(failure),
-        (Ok(()), Ok(Ok(()))) => chat.farewell(context),
+        (Ok(()), Ok(Ok(()))) => chat.farewell(),
         (Ok(()), Ok(Err(error))) => Err(Failure::new(Code::Failed, error)),
         (Ok(()), Err(error)) => Err(Failure::new(Code::Failed, format!("the agent broke off: {error}"))),
     };
-    chat.forget_empty(context);
+    chat.forget_empty();
     outcome
 }
 
@@ -175,7 +176,8 @@ struct Figures {
 }
 
 /// The state of the chat.
-struct Chat {
+struct Chat<'a> {
+    context: &'a Context,
     ops: mpsc::Sender<Op>,
     input: Input,
     completions: Arc<Mutex<Completions>>,
@@ -223,13 +225,14 @@ struct Chat {
     signalled: Option<Failure>,
 }
 
-impl Chat {
+impl<'a> Chat<'a> {
     fn start(
-        context: &Context,
+        context: &'a Context,
         ops: mpsc::Sender<Op>,
     ) -> Result<(Self, mpsc::UnboundedReceiver<Key>), Failure> {
         let screen = Screen::new(&context.surroundings);
-        let completions = Arc::new(Mutex::new(Completions::default()));
+        let folder = context.surroundings.folder.as_ref().ok().cloned().unwrap_or_default();
+        let completions = Arc::new(Mutex::new(Completions { folder, ..Completions::default() }));
         let (input, keys) = if context.surroundings.stdin == Stdin::Terminal {
             let rich = screen.passing();
             let history = context.paths.history();
@@ -241,6 +244,7 @@ impl Chat {
         };
         let now = Instant::now();
         let chat = Self {
+            context,
             ops,
             input,
             completions,
@@ -450,11 +454,9 @@ impl Chat {
     }
 
     /// How the chat ended.
-    fn farewell(&mut self, context: &Context) -> Outcome {
+    fn farewell(&mut self) -> Outcome {
         if self.is_terminal() {
-            if let (Some(id), true) = (self.session, context.surroundings.can_ask())
-                && !self.empty.contains(&id)
-            {
+            if let Some(id) = self.session.filter(|id| !self.empty.contains(id)) {
                 let name = self.name.clone().unwrap_or_else(|| words::short_id(id));
                 self.screen.say(Style::DIM, &format!("chela chat --session {name} continues this session"));
             }
@@ -464,12 +466,12 @@ impl Chat {
     }
 
     /// Sessions in which nothing was said are not kept.
-    fn forget_empty(&self, context: &Context) {
+    fn forget_empty(&self) {
         for id in &self.empty {
             // One that cannot be removed is an empty line in a list.
             let found = self.store.get(&id.to_string()).ok().flatten();
             if found.is_some_and(|info| info.row.items == 0) && self.store.delete(&id.to_string()).is_ok() {
-                let _ = chela_tools::undo::UndoLog::new(context.paths.undo()).forget(*id);
+                let _ = chela_tools::undo::UndoLog::new(self.context.paths.undo()).forget(*id);
             }
         }
     }

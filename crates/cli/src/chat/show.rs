@@ -18,7 +18,7 @@ use crate::output::{harmless, printable, tokens};
 /// one that stays.
 const SAID_AFTER: (u64, u64) = (2, 10);
 
-impl Chat {
+impl Chat<'_> {
     pub(super) fn page(&self) -> Page {
         Page { width: self.screen.width(), styled: self.screen.styled() }
     }

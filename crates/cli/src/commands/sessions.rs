@@ -7,6 +7,7 @@ use chela_tools::undo::UndoLog;
 use serde_json::{Value, json};
 
 use crate::args;
+use crate::chat;
 use crate::commands::agent;
 use crate::context::{Context, runtime};
 use crate::exit::{Code, Failure, Outcome};
@@ -53,6 +54,9 @@ fn named(store: &Store, context: &Context, name: String) -> Result<String, Failu
 }
 
 fn resume(session: String, message: Option<String>, json: bool, context: &Context) -> Outcome {
+    if message.is_none() {
+        return chat::run(args::Chat { session: Some(session), ..args::Chat::default() }, context);
+    }
     let args = args::Agent { message, session: Some(session), json, ..args::Agent::default() };
     agent::run(args, context)
 }

@@ -273,3 +273,36 @@ fn another_session_is_listed_and_continued() {
     chat.sees("chela chat --session notes continues this session");
     assert_eq!(chat.ends(), 0);
 }
+
+#[test]
+fn files_that_are_named_go_along() {
+    let server = Scripted::new().respond(|_| Turn::text("ok")).serve();
+    let world = World::with_vllm(&server.base_url());
+    world.file("notes.txt", "the meeting is on Friday");
+    let mut chat = world.terminal(&["chat"]);
+    chat.says("see @none.txt").sees("@none.txt: there is no such file").sees("> ").sees("see @none.txt");
+    chat.send("\x15see @no\t\r");
+    chat.sees("ok").sees("> ");
+    let said = messages(&server.chats()[0].json(), "user").pop().unwrap();
+    assert!(said.contains("the meeting is on Friday"), "{said}");
+}
+
+#[test]
+fn one_of_several_models_is_chosen() {
+    let card = |id: &str| chela_openai::models::ModelCard {
+        max_model_len: Some(8_192),
+        ..chela_openai::models::ModelCard::new(id)
+    };
+    let server = Scripted::new().models(vec![card("one"), card("two")]).respond(|_| Turn::text("ok")).serve();
+    let world = World::with_vllm(&server.base_url());
+    let mut chat = world.terminal(&[]);
+    chat.sees("1. vllm/one, window 8,192 tokens")
+        .sees("2. vllm/two")
+        .sees("[1-2, or Enter for none]: ")
+        .send("2\r");
+    chat.sees("`chela models set vllm/two`").sees("with vllm/two").says("hi").sees("ok");
+    assert_eq!(server.chats()[0].json()["model"], "two");
+    let mut none = world.terminal(&[]);
+    none.sees("Enter for none]: ").send("\r");
+    assert_eq!(none.sees("no model was chosen").ends(), 3);
+}
