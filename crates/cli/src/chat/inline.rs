@@ -239,11 +239,12 @@ fn emphasis(text: &str, mark: char, before: Option<char>, end: bool) -> Scan<'_>
 fn opens(mark: char, before: Option<char>, after: Option<char>) -> bool {
     let Some(after) = after.filter(|c| !c.is_whitespace()) else { return false };
     let inside_word = before.is_some_and(char::is_alphanumeric);
-    !(mark == '_' && inside_word || inside_word && after.is_ascii_punctuation())
+    !inside_word || (mark != '_' && !after.is_ascii_punctuation())
 }
 
 fn closes(mark: char, before: char, after: Option<char>) -> bool {
-    !before.is_whitespace() && !(mark == '_' && after.is_some_and(char::is_alphanumeric))
+    let inside_word = after.is_some_and(char::is_alphanumeric);
+    !before.is_whitespace() && (mark != '_' || !inside_word)
 }
 
 /// `[text](address)`, from the bracket at byte `start` on.
@@ -294,7 +295,7 @@ fn autolink(text: &str, end: bool) -> Scan<'_> {
     const SCHEMES: [&str; 3] = ["http://", "https://", "mailto:"];
     let inner = &text[1..];
     let possible = |scheme: &&str| inner.starts_with(*scheme) || (!end && scheme.starts_with(inner));
-    if !SCHEMES.iter().any(|scheme| possible(scheme)) || inner.contains([' ', '\t', '<']) {
+    if !SCHEMES.iter().any(possible) || inner.contains([' ', '\t', '<']) {
         return Scan::Literal(1);
     }
     match inner.find('>') {

@@ -455,11 +455,9 @@ impl<'a> Chat<'a> {
 
     /// How the chat ended.
     fn farewell(&mut self) -> Outcome {
-        if self.is_terminal() {
-            if let Some(id) = self.session.filter(|id| !self.empty.contains(id)) {
-                let name = self.name.clone().unwrap_or_else(|| words::short_id(id));
-                self.screen.say(Style::DIM, &format!("chela chat --session {name} continues this session"));
-            }
+        if let Some(id) = self.session.filter(|id| self.is_terminal() && !self.empty.contains(id)) {
+            let name = self.name.clone().unwrap_or_else(|| words::short_id(id));
+            self.screen.say(Style::DIM, &format!("chela chat --session {name} continues this session"));
         }
         let failed = if self.is_terminal() { None } else { self.failed.take() };
         self.signalled.take().or(failed).map_or(Ok(()), Err)
