@@ -347,6 +347,16 @@ fn write_number(out: &mut String, number: &Number) {
 /// Writes `text` as a JSON string.
 fn write_string(out: &mut String, text: &str, ascii: bool) {
     out.push('"');
+    write_body(out, text, ascii);
+    out.push('"');
+}
+
+/// What stands between the quotes of a JSON string.
+pub(crate) fn string_body(out: &mut String, text: &str) {
+    write_body(out, text, false);
+}
+
+fn write_body(out: &mut String, text: &str, ascii: bool) {
     for c in text.chars() {
         match c {
             '"' => out.push_str("\\\""),
@@ -367,7 +377,6 @@ fn write_string(out: &mut String, text: &str, ascii: bool) {
             c => out.push(c),
         }
     }
-    out.push('"');
 }
 
 #[cfg(test)]

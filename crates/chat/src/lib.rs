@@ -13,6 +13,7 @@
 pub mod arguments;
 pub mod dialect;
 pub mod family;
+pub mod grammar;
 mod json;
 mod parse;
 mod reasoning;

@@ -9,12 +9,18 @@ const MAX_DEPTH: usize = 16;
 
 /// The JSON types that `schema` admits, by name; empty where it does not say.
 pub(crate) fn types(schema: &Value) -> Vec<&str> {
+    types_in(&Value::Null, schema)
+}
+
+/// As [`types`], where `$ref` points into `root`.
+pub(crate) fn types_in<'a>(root: &'a Value, schema: &'a Value) -> Vec<&'a str> {
     let mut found = Vec::new();
-    collect_types(schema, 0, &mut found);
+    collect_types(root, schema, 0, &mut found);
     found
 }
 
-fn collect_types<'a>(schema: &'a Value, depth: usize, found: &mut Vec<&'a str>) {
+fn collect_types<'a>(root: &'a Value, schema: &'a Value, depth: usize, found: &mut Vec<&'a str>) {
+    let schema = resolve(root, schema);
     let mut add = |name: &'a str| {
         if !found.contains(&name) {
             found.push(name);
@@ -39,7 +45,7 @@ fn collect_types<'a>(schema: &'a Value, depth: usize, found: &mut Vec<&'a str>) 
     for key in ["anyOf", "oneOf", "allOf"] {
         if depth < MAX_DEPTH {
             for part in schema.get(key).and_then(Value::as_array).into_iter().flatten() {
-                collect_types(part, depth + 1, found);
+                collect_types(root, part, depth + 1, found);
             }
         }
     }
@@ -69,9 +75,10 @@ pub(crate) fn is_of(value: &Value, types: &[&str]) -> bool {
 
 /// The value that a parameter's text stands for, by the parameter's schema. A parameter whose
 /// schema says nothing is a string, and so is text that is none of the types that are asked for.
-pub(crate) fn value_from_text(schema: Option<&Value>, text: &str) -> Value {
+/// `root` is where `$ref` points into.
+pub(crate) fn value_from_text(root: &Value, schema: Option<&Value>, text: &str) -> Value {
     let verbatim = || Value::String(text.to_owned());
-    let types = schema.map(types).unwrap_or_default();
+    let types = schema.map(|schema| types_in(root, schema)).unwrap_or_default();
     if types.is_empty() || types == ["string"] {
         return verbatim();
     }
@@ -163,9 +170,9 @@ mod tests {
             (json!({}), "5", json!("5")),
         ];
         for (schema, text, want) in table {
-            assert_eq!(value_from_text(Some(&schema), text), want, "{schema} {text}");
+            assert_eq!(value_from_text(&Value::Null, Some(&schema), text), want, "{schema} {text}");
         }
-        assert_eq!(value_from_text(None, "[1]"), json!("[1]"));
+        assert_eq!(value_from_text(&Value::Null, None, "[1]"), json!("[1]"));
     }
 
     #[test]

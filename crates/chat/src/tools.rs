@@ -16,9 +16,10 @@ pub struct ToolSpec {
 }
 
 impl ToolSpec {
-    /// The schema of one argument, if the schema declares it.
+    /// The schema of one argument, if the schema declares it; what it refers to instead of a reference.
     pub fn parameter(&self, key: &str) -> Option<&Value> {
-        self.parameters.get("properties")?.get(key)
+        let part = self.parameters.get("properties")?.get(key)?;
+        Some(crate::schema::resolve(&self.parameters, part))
     }
 
     /// The declared argument names, in the schema's order.

@@ -121,12 +121,12 @@ fn files() -> Vec<File> {
 }
 
 impl Case {
-    fn options(&self, dialect: Option<Dialect>, stream_args: bool) -> ParserOptions {
+    fn options(&self, dialect: Option<Dialect>, guarded: bool) -> ParserOptions {
         ParserOptions {
             tools: if self.no_tools { ToolSet::default() } else { tools() },
             detect: dialect.map_or(Detect::Auto, |dialect| Detect::Only(vec![dialect])),
             reasoning: reasoning(self.reasoning.as_deref()),
-            stream_args,
+            guarded,
         }
     }
 
@@ -340,7 +340,7 @@ proptest! {
             tools: tools(),
             detect: Detect::Auto,
             reasoning: reasoning(modes[mode]),
-            stream_args: stream,
+            guarded: stream,
         };
         let whole = OutputParser::parse(options(), &text);
         let chars: Vec<_> = text.split_inclusive(|_| true).collect();

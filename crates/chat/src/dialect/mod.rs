@@ -18,11 +18,13 @@ mod mistral;
 mod phi4;
 mod pythonic;
 mod qwen_xml;
+pub(crate) mod shape;
 mod write;
 
 use serde::{Deserialize, Serialize};
 
 pub use write::write_calls;
+pub(crate) use write::{gemma, python};
 
 /// How a model writes a tool call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

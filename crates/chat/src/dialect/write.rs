@@ -109,7 +109,8 @@ fn params(syntax: &ParamSyntax, name: &str, args: &Map<String, Value>) -> String
     out
 }
 
-fn gemma(value: &Value, quote: &str) -> String {
+/// `value` in Gemma's notation.
+pub(crate) fn gemma(value: &Value, quote: &str) -> String {
     match value {
         Value::String(text) => format!("{quote}{text}{quote}"),
         Value::Array(items) => {
@@ -125,7 +126,8 @@ fn gemma(value: &Value, quote: &str) -> String {
     }
 }
 
-fn python(value: &Value) -> String {
+/// `value` as a Python literal.
+pub(crate) fn python(value: &Value) -> String {
     match value {
         Value::Null => "None".to_owned(),
         Value::Bool(true) => "True".to_owned(),

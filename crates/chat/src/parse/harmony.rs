@@ -1,7 +1,9 @@
 //! Harmony messages: a header with channel and recipient, then a body.
 
 use super::json_call::JsonReader;
-use super::reader::{Cx, NAME, SPACE, Step, find_first, resume};
+use super::reader::{Cx, NAME, SPACE, Step, find_first, resume, tail};
+use super::transcode::Transcoder;
+use crate::dialect::shape::Args;
 
 const MESSAGE: &[&str] = &["<|message|>"];
 const CHANNEL: &str = "<|channel|>";
@@ -10,18 +12,25 @@ const CHANNEL: &str = "<|channel|>";
 #[derive(Debug)]
 pub(super) struct HarmonyReader {
     call: Option<JsonReader>,
+    /// The arguments of a guarded call.
+    guarded: Option<Transcoder>,
+    /// Where a guarded call has ended.
+    ended: Option<usize>,
     /// Where the search for the end of a body that is no JSON goes on.
     from: usize,
 }
 
 impl HarmonyReader {
     pub(super) fn new() -> Self {
-        Self { call: None, from: 0 }
+        Self { call: None, guarded: None, ended: None, from: 0 }
     }
 
     pub(super) fn advance(&mut self, cx: &mut Cx<'_>) -> Step {
         if let Some(call) = &mut self.call {
             return call.advance(cx);
+        }
+        if self.guarded.is_some() {
+            return self.guarded(cx);
         }
         let window = cx.text.floor_char_boundary(NAME);
         let Some((header_end, body)) = find_first(&cx.text[..window], 0, MESSAGE) else {
@@ -40,12 +49,43 @@ impl HarmonyReader {
         let name = name.to_owned();
         let at = cx.skip_space(body);
         match cx.text.as_bytes().get(at) {
+            Some(b'{') if cx.guarded && cx.tools.offers(&name) => {
+                cx.emit.start(&name);
+                self.guarded = Some(Transcoder::new(Args::Json, at, None));
+                self.guarded(cx)
+            }
             Some(b'{') => {
                 let call = self.call.insert(JsonReader::arguments(name, at));
                 call.advance(cx)
             }
             None if !cx.end && at - body <= SPACE => Step::Wait,
             _ => self.without_json(cx, &name, at),
+        }
+    }
+
+    /// Gives the arguments as they come.
+    fn guarded(&mut self, cx: &mut Cx<'_>) -> Step {
+        if self.ended.is_none()
+            && let Some(transcoder) = &mut self.guarded
+        {
+            let mut delta = String::new();
+            let found = transcoder.advance(cx.text, cx.end, &mut delta);
+            cx.emit.args(&delta);
+            match found {
+                Some(Ok(end)) => {
+                    cx.emit.end();
+                    self.ended = Some(end);
+                }
+                None if !cx.end => return Step::Wait,
+                _ => {
+                    let why = "the answer ended inside the call".to_owned();
+                    return Step::Broken { upto: cx.text.len(), why };
+                }
+            }
+        }
+        match tail(cx.text, self.ended.unwrap_or_default(), cx.form.close, cx.end) {
+            Some(upto) => Step::Done(upto),
+            None => Step::Wait,
         }
     }
 

@@ -40,13 +40,11 @@ pub(super) struct JsonReader {
     body: usize,
     payload: Payload,
     state: State,
-    /// With streaming: the arguments have been given up to here.
-    sent: Option<usize>,
 }
 
 impl JsonReader {
     pub(super) fn object(body: usize, exact: bool) -> Self {
-        Self { body, payload: Payload::Object { exact }, state: State::Head(None), sent: None }
+        Self { body, payload: Payload::Object { exact }, state: State::Head(None) }
     }
 
     pub(super) fn named(body: usize, syntax: &'static NameSyntax) -> Self {
@@ -54,7 +52,6 @@ impl JsonReader {
             body,
             payload: Payload::Args { name: String::new() },
             state: State::Head(Some(syntax)),
-            sent: None,
         }
     }
 
@@ -64,7 +61,6 @@ impl JsonReader {
             body: start,
             payload: Payload::Args { name },
             state: State::Body(JsonScan::new(start)),
-            sent: None,
         }
     }
 
@@ -134,12 +130,7 @@ impl JsonReader {
             return Step::Wait;
         };
         let found = scan.advance(cx.text, cx.form.close, cx.first_marker, cx.end);
-        if cx.stream {
-            self.stream(cx);
-        }
-        if self.sent.is_none()
-            && let Some(at) = self.fault(cx, usize::MAX)
-        {
+        if let Some(at) = self.fault(cx, usize::MAX) {
             return Step::Reject(at);
         }
         let State::Body(scan) = &self.state else {
@@ -152,7 +143,7 @@ impl JsonReader {
             Scan::Stopped(at) => self.settle(cx, start, at, marker_end(cx, at)),
             Scan::End(at) => match self.calls(cx, &cx.text[start..at]) {
                 Ok(calls) => self.give(cx, calls, at),
-                Err(_) if !cx.form.close.is_empty() && self.sent.is_none() => {
+                Err(_) if !cx.form.close.is_empty() => {
                     self.state = State::Lost { start, from: at };
                     self.advance_lost(cx)
                 }
@@ -168,7 +159,6 @@ impl JsonReader {
         };
         let start = scan.start();
         if scan.in_string()
-            && self.sent.is_none()
             && let Some((at, after)) = find_first(cx.text, start, cx.form.close)
         {
             return self.settle(cx, start, at, after);
@@ -215,19 +205,14 @@ impl JsonReader {
         Step::Wait
     }
 
-    /// Gives complete calls, or goes on with those that are streamed, and looks for the marker.
+    /// Gives complete calls, and looks for the marker.
     fn give(&mut self, cx: &mut Cx<'_>, calls: Vec<Call>, from: usize) -> Step {
-        match self.sent {
-            Some(_) => cx.emit.end(),
-            None => {
-                let accepted: Option<Vec<_>> = calls.iter().map(|call| cx.accept(&call.name)).collect();
-                let Some(names) = accepted else {
-                    return Step::Reject(from);
-                };
-                for (name, call) in names.into_iter().zip(&calls) {
-                    cx.emit.call(name, &call.arguments);
-                }
-            }
+        let accepted: Option<Vec<_>> = calls.iter().map(|call| cx.accept(&call.name)).collect();
+        let Some(names) = accepted else {
+            return Step::Reject(from);
+        };
+        for (name, call) in names.into_iter().zip(&calls) {
+            cx.emit.call(name, &call.arguments);
         }
         self.state = State::Tail(from);
         self.advance(cx)
@@ -241,7 +226,7 @@ impl JsonReader {
                 NAME_KEYS[..1].iter().chain(ARGS_KEYS).any(|key| cx.text[..upto].contains(key))
             }
         };
-        if named || self.sent.is_some() { Step::Broken { upto, why } } else { Step::Reject(0) }
+        if named { Step::Broken { upto, why } } else { Step::Reject(0) }
     }
 
     /// Where one of the first `upto` entries shows that this is not a call: where a call needs no
@@ -254,51 +239,11 @@ impl JsonReader {
         entries.find_map(|entry| entry_fault(cx, entry, *exact))
     }
 
-    /// Gives the name and the arguments as far as they have come.
-    fn stream(&mut self, cx: &mut Cx<'_>) {
-        let State::Body(scan) = &self.state else {
-            return;
-        };
-        let (name, start, end) = match &self.payload {
-            Payload::Args { name } => (name.clone(), scan.start(), None),
-            Payload::Object { .. } => {
-                let value = |keys: &[&str]| {
-                    scan.entries().iter().find(|entry| keys.contains(&&cx.text[entry.key.0..entry.key.1]))
-                };
-                let Some(args) = value(ARGS_KEYS) else { return };
-                let name = value(&NAME_KEYS[..1]).and_then(|entry| {
-                    serde_json::from_str::<String>(&cx.text[entry.start?..entry.end?]).ok()
-                });
-                let (Some(name), Some(start)) = (name, args.start) else {
-                    return;
-                };
-                (name, start, args.end)
-            }
-        };
-        if cx.text.as_bytes()[start] != b'{' {
-            return;
-        }
-        let Some(name) = cx.accept(&name) else { return };
-        let sent = *self.sent.get_or_insert_with(|| {
-            cx.emit.start(name);
-            start
-        });
-        let upto = end.unwrap_or(scan.at());
-        cx.emit.args(&cx.text[sent..upto]);
-        self.sent = Some(upto);
-    }
-
-    /// Reads `text` as the calls or the arguments that it is to be. What has been streamed must
-    /// be right as it stands; anything else may be repaired.
+    /// Reads `text` as the calls or the arguments that it is to be; small faults are repaired.
     fn calls(&self, cx: &Cx<'_>, text: &str) -> Result<Vec<Call>, String> {
-        let strict = serde_json::from_str::<&RawValue>(text);
-        if self.sent.is_some() {
-            let fault = |error| format!("the call is not valid JSON: {error}");
-            return strict.map(|_| Vec::new()).map_err(fault);
-        }
         match &self.payload {
             Payload::Args { name } => {
-                let arguments = match strict {
+                let arguments = match serde_json::from_str::<&RawValue>(text) {
                     Ok(raw) => raw.get().to_owned(),
                     Err(error) => json::parse_lenient(text)
                         .filter(Value::is_object)

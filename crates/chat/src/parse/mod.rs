@@ -3,6 +3,7 @@
 mod emit;
 mod fenced;
 mod gemma;
+mod guarded;
 mod harmony;
 mod json_call;
 mod params;
@@ -10,6 +11,7 @@ mod parser;
 mod python;
 mod reader;
 mod scan;
+mod transcode;
 
 use crate::dialect::Dialect;
 use crate::reasoning::ReasoningMode;
@@ -73,10 +75,10 @@ pub struct ParserOptions {
     pub detect: Detect,
     /// What counts as reasoning.
     pub reasoning: ReasoningMode,
-    /// Whether arguments are given as they come. That is for a server whose grammar guarantees
-    /// them; otherwise a call is given when it is complete and valid, so that nothing broken gets
-    /// out and small faults are repaired.
-    pub stream_args: bool,
+    /// Whether a [grammar](crate::grammar) guards the calls. Then a call is what it admits, and the
+    /// arguments are given as they come; otherwise a call is given when it is complete and valid, so
+    /// that nothing broken gets out and small faults are repaired.
+    pub guarded: bool,
 }
 
 /// A tool call in a complete answer.

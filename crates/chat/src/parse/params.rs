@@ -36,8 +36,6 @@ pub(super) struct ParamsReader {
     state: State,
     name: String,
     args: String,
-    /// With streaming: so much of the arguments has been given.
-    sent: Option<usize>,
 }
 
 /// Whether a marker really ends a value.
@@ -49,7 +47,7 @@ enum Follows {
 
 impl ParamsReader {
     pub(super) fn new(body: usize, syntax: &'static ParamSyntax) -> Self {
-        Self { body, syntax, state: State::Name, name: String::new(), args: String::new(), sent: None }
+        Self { body, syntax, state: State::Name, name: String::new(), args: String::new() }
     }
 
     pub(super) fn advance(&mut self, cx: &mut Cx<'_>) -> Step {
@@ -114,10 +112,6 @@ impl ParamsReader {
         }
         self.name = name.to_owned();
         self.state = State::Next(start + after);
-        if cx.stream {
-            cx.emit.start(&self.name);
-            self.sent = Some(0);
-        }
         None
     }
 
@@ -128,7 +122,7 @@ impl ParamsReader {
         if rest.starts_with(self.syntax.param_open) {
             return self.key(cx, at + self.syntax.param_open.len());
         }
-        if rest.starts_with('{') && self.args.is_empty() && self.sent.is_none() {
+        if rest.starts_with('{') && self.args.is_empty() {
             self.state = State::Json(JsonReader::arguments(self.name.clone(), at));
             return None;
         }
@@ -218,35 +212,25 @@ impl ParamsReader {
             text = text.strip_prefix("\r\n").or(text.strip_prefix('\n')).unwrap_or(text);
             text = text.strip_suffix("\r\n").or(text.strip_suffix('\n')).unwrap_or(text);
         }
-        let declared = cx.tools.get(&self.name).and_then(|tool| tool.parameter(key));
+        let tool = cx.tools.get(&self.name);
+        let declared = tool.and_then(|tool| tool.parameter(key));
+        let root = tool.map_or(&Value::Null, |tool| &tool.parameters);
         let value = match kind {
             ValueKind::Text => Value::String(text.to_owned()),
             ValueKind::Json => json::parse(text).unwrap_or_else(|| Value::String(text.to_owned())),
-            ValueKind::BySchema => schema::value_from_text(declared, text),
+            ValueKind::BySchema => schema::value_from_text(root, declared, text),
         };
         self.args += if self.args.is_empty() { "{" } else { ", " };
         self.args += &json::dumps(&Value::String(std::mem::take(key)));
         self.args += ": ";
         self.args += &json::dumps(&value);
-        self.stream(cx);
         self.state = State::Next(next);
         None
     }
 
-    fn stream(&mut self, cx: &mut Cx<'_>) {
-        if let Some(sent) = self.sent {
-            cx.emit.args(&self.args[sent..]);
-            self.sent = Some(self.args.len());
-        }
-    }
-
     fn finish(&mut self, cx: &mut Cx<'_>, at: usize) -> Option<Step> {
         self.args += if self.args.is_empty() { "{}" } else { "}" };
-        self.stream(cx);
-        match self.sent {
-            Some(_) => cx.emit.end(),
-            None => cx.emit.call(&self.name, &self.args),
-        }
+        cx.emit.call(&self.name, &self.args);
         self.state = State::Tail(at);
         None
     }

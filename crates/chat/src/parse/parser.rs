@@ -4,6 +4,7 @@ use super::emit::Emitter;
 use super::reader::{Cx, Reader, SPACE, Step};
 use super::scan::{Stop, stop_at};
 use super::{Answer, Detect, ParserOptions, Piece};
+use crate::dialect::shape::{Place, Shape, shapes};
 use crate::dialect::{self, Body, Dialect, Form, Open, Parallel, ToolDialect};
 use crate::reasoning::{ReasoningMode, ReasoningStyle};
 use crate::tools::ToolSet;
@@ -34,14 +35,14 @@ type FormRef = (&'static ToolDialect, &'static Form);
 pub struct OutputParser {
     tools: ToolSet,
     reasoning: ReasoningMode,
-    stream: bool,
+    guarded: bool,
     triggers: Vec<Trigger>,
     first: [bool; 256],
     /// What has arrived and is not given yet, from `at`.
     buf: String,
     at: usize,
     mode: Mode,
-    place: Place,
+    place: Before,
     candidate: Option<Candidate>,
     /// The form of the last call, as long as only white space follows it.
     last: Option<FormRef>,
@@ -62,7 +63,7 @@ enum Mode {
 
 /// What stands before a position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum Before {
     /// Nothing, or white space only, since the answer or this section of it began.
     Start,
     /// A call and white space.
@@ -73,8 +74,8 @@ enum Place {
     Middle,
 }
 
-impl Place {
-    fn after(self, text: &str) -> Place {
+impl Before {
+    fn after(self, text: &str) -> Before {
         let tail = match text.rfind('\n') {
             Some(at) => &text[at + 1..],
             None => text,
@@ -82,13 +83,13 @@ impl Place {
         let broken = tail.len() < text.len();
         if text.trim().is_empty() {
             match self {
-                Place::Middle if broken => Place::Line,
+                Before::Middle if broken => Before::Line,
                 other => other,
             }
         } else if broken && tail.trim().is_empty() {
-            Place::Line
+            Before::Line
         } else {
-            Place::Middle
+            Before::Middle
         }
     }
 }
@@ -111,9 +112,16 @@ enum What {
     MessageEnd,
 }
 
+/// A form, and the shape in which a grammar guards it.
+#[derive(Debug)]
+struct Attempt {
+    form: FormRef,
+    shape: Option<Shape>,
+}
+
 #[derive(Debug)]
 struct Candidate {
-    forms: Vec<FormRef>,
+    attempts: Vec<Attempt>,
     which: usize,
     reader: Option<Reader>,
     /// What is certainly text if no form fits.
@@ -137,7 +145,7 @@ enum Look {
 impl OutputParser {
     /// A parser for one answer.
     pub fn new(options: ParserOptions) -> Self {
-        let ParserOptions { tools, detect, reasoning, stream_args } = options;
+        let ParserOptions { tools, detect, reasoning, guarded } = options;
         let dialects: &[Dialect] = match &detect {
             _ if tools.is_empty() => &[],
             Detect::Auto => dialect::ALL,
@@ -152,13 +160,13 @@ impl OutputParser {
         Self {
             tools,
             reasoning,
-            stream: stream_args,
+            guarded,
             triggers,
             first,
             buf: String::new(),
             at: 0,
             mode: start.map_or(Mode::Text, Mode::Reasoning),
-            place: Place::Start,
+            place: Before::Start,
             candidate: None,
             last: None,
             in_section: false,
@@ -203,7 +211,7 @@ impl OutputParser {
         loop {
             let flow = if self.candidate.is_some() {
                 self.step_candidate(end)
-            } else if self.place == Place::AfterCall && self.skip_after_call(end) == Flow::Hold {
+            } else if self.place == Before::AfterCall && self.skip_after_call(end) == Flow::Hold {
                 Flow::Hold
             } else {
                 self.scan_text(end)
@@ -250,7 +258,7 @@ impl OutputParser {
         let reasoning = self.in_reasoning();
         self.emit.text(&self.buf[self.at..upto], reasoning);
         self.at = upto;
-        if self.place != Place::AfterCall {
+        if self.place != Before::AfterCall {
             self.last = None;
             self.in_section = false;
         }
@@ -282,12 +290,12 @@ impl OutputParser {
     }
 
     fn allowed(&self, trigger: &Trigger) -> bool {
-        let fresh = matches!(self.place, Place::Start | Place::AfterCall);
+        let fresh = matches!(self.place, Before::Start | Before::AfterCall);
         match &trigger.what {
             What::Call(forms) => forms.is_empty() || forms.iter().any(|form| self.form_allowed(*form)),
             What::Open(style) => match self.mode {
                 Mode::Text => fresh || style.markers().is_some_and(|markers| markers.anywhere),
-                Mode::Reasoning(current) => current == *style && self.place == Place::Start,
+                Mode::Reasoning(current) => current == *style && self.place == Before::Start,
             },
             What::Close(style) => self.mode == Mode::Reasoning(*style),
             What::MessageEnd => self.harmony,
@@ -297,8 +305,8 @@ impl OutputParser {
     fn form_allowed(&self, (_, form): FormRef) -> bool {
         match form.open {
             Open::Marker(_) => true,
-            Open::Start => self.mode == Mode::Text && matches!(self.place, Place::Start | Place::AfterCall),
-            Open::Rest => self.place != Place::Middle,
+            Open::Start => self.mode == Mode::Text && matches!(self.place, Before::Start | Before::AfterCall),
+            Open::Rest => self.place != Before::Middle,
         }
     }
 
@@ -307,23 +315,24 @@ impl OutputParser {
         let marker = self.triggers[index].marker;
         match &self.triggers[index].what {
             What::Call(forms) => {
-                let forms: Vec<_> = forms.iter().copied().filter(|form| self.form_allowed(*form)).collect();
+                let forms = forms.iter().copied().filter(|form| self.form_allowed(*form));
+                let attempts = forms.flat_map(|form| attempts(form, marker, self.guarded)).collect();
                 // The model went over to its call without closing its reasoning.
                 if self.reasoning == ReasoningMode::VllmQwen3 && marker == "<tool_call>" {
                     self.mode = Mode::Text;
                 }
                 self.candidate =
-                    Some(Candidate { forms, which: 0, reader: None, text: marker.len(), grouped: false });
+                    Some(Candidate { attempts, which: 0, reader: None, text: marker.len(), grouped: false });
             }
             What::Open(style) => {
                 self.mode = Mode::Reasoning(*style);
                 self.at += marker.len();
-                self.place = Place::Middle;
+                self.place = Before::Middle;
             }
             What::Close(_) | What::MessageEnd => {
                 self.mode = Mode::Text;
                 self.at += marker.len();
-                self.place = Place::Start;
+                self.place = Before::Start;
             }
         }
     }
@@ -364,7 +373,13 @@ impl OutputParser {
         };
         let reasoning = self.in_reasoning();
         let text = &self.buf[self.at..];
-        while let Some(&(table, form)) = candidate.forms.get(candidate.which) {
+        while let Some(attempt) = candidate.attempts.get(candidate.which) {
+            let (table, form) = attempt.form;
+            if candidate.reader.is_none()
+                && let Some(shape) = &attempt.shape
+            {
+                candidate.reader = Some(Reader::guarded(shape));
+            }
             if candidate.reader.is_none() {
                 match open_form(text, form, self.in_section, end) {
                     OpenForm::At { body, grouped } => {
@@ -387,7 +402,7 @@ impl OutputParser {
                 tools: &self.tools,
                 offered_only: reasoning || !matches!(form.open, Open::Marker(_)),
                 first_marker: self.first_marker,
-                stream: self.stream,
+                guarded: self.guarded,
                 form,
                 emit: &mut self.emit,
             };
@@ -416,7 +431,7 @@ impl OutputParser {
                 Step::Message { upto, reasoning } => {
                     self.at += upto;
                     self.harmony = true;
-                    self.place = Place::Start;
+                    self.place = Before::Start;
                     self.mode = match reasoning {
                         true => Mode::Reasoning(ReasoningStyle::Harmony),
                         false => Mode::Text,
@@ -435,7 +450,7 @@ impl OutputParser {
 
     fn after_call(&mut self, form: FormRef, upto: usize, grouped: bool, end: bool) {
         self.at += upto;
-        self.place = Place::AfterCall;
+        self.place = Before::AfterCall;
         self.last = Some(form);
         self.in_section |= grouped;
         self.first_marker |= end;
@@ -444,6 +459,23 @@ impl OutputParser {
             self.mode = Mode::Text;
         }
     }
+}
+
+/// How the text at `marker` may be a call of `form`. Where a grammar guards the calls, nothing but
+/// what it admits is one without a marker.
+fn attempts((table, form): FormRef, marker: &str, guarded: bool) -> Vec<Attempt> {
+    let shapes = if guarded { shapes(table, form) } else { Vec::new() };
+    let fits = |shape: &Shape| match shape.place {
+        Place::Anywhere => shape.open == marker,
+        _ => true,
+    };
+    let guards = shapes.into_iter().filter(fits);
+    let mut all: Vec<_> =
+        guards.map(|shape| Attempt { form: (table, form), shape: Some(shape) }).collect();
+    if !guarded || matches!(form.open, Open::Marker(_)) {
+        all.push(Attempt { form: (table, form), shape: None });
+    }
+    all
 }
 
 enum OpenForm {

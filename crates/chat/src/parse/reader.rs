@@ -3,10 +3,12 @@
 use super::emit::Emitter;
 use super::fenced::FencedReader;
 use super::gemma::GemmaReader;
+use super::guarded::GuardedReader;
 use super::harmony::HarmonyReader;
 use super::json_call::JsonReader;
 use super::params::ParamsReader;
 use super::python::PythonReader;
+use crate::dialect::shape::Shape;
 use crate::dialect::{Body, Form, Open, bare_name};
 use crate::tools::ToolSet;
 
@@ -26,7 +28,8 @@ pub(super) struct Cx<'a> {
     pub(super) offered_only: bool,
     /// Whether the first end marker ends the call, even inside a string.
     pub(super) first_marker: bool,
-    pub(super) stream: bool,
+    /// Whether a grammar guards the calls.
+    pub(super) guarded: bool,
     pub(super) form: &'static Form,
     pub(super) emit: &'a mut Emitter,
 }
@@ -71,6 +74,7 @@ pub(super) enum Reader {
     Python(PythonReader),
     Harmony(HarmonyReader),
     Fenced(FencedReader),
+    Guarded(Box<GuardedReader>),
 }
 
 impl Reader {
@@ -87,6 +91,11 @@ impl Reader {
         }
     }
 
+    /// A reader of a form that a grammar guards.
+    pub(super) fn guarded(shape: &Shape) -> Self {
+        Reader::Guarded(Box::new(GuardedReader::new(shape.clone(), shape.open.len())))
+    }
+
     pub(super) fn advance(&mut self, cx: &mut Cx<'_>) -> Step {
         match self {
             Reader::Json(reader) => reader.advance(cx),
@@ -95,6 +104,7 @@ impl Reader {
             Reader::Python(reader) => reader.advance(cx),
             Reader::Harmony(reader) => reader.advance(cx),
             Reader::Fenced(reader) => reader.advance(cx),
+            Reader::Guarded(reader) => reader.advance(cx),
         }
     }
 }

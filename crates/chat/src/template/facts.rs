@@ -203,7 +203,7 @@ impl Probe<'_> {
                 detect: Detect::Only(vec![*dialect]),
                 // Harmony's channels would be read as reasoning by any of them.
                 reasoning: ReasoningMode::Off,
-                stream_args: false,
+                guarded: false,
             };
             let answer = OutputParser::parse(options, written);
             let [call] = answer.calls.as_slice() else { return false };
