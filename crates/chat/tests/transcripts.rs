@@ -33,9 +33,6 @@ struct Case {
     reasoning: Option<String>,
     /// `own`: only with the dialect alone; `auto`: only with all of them.
     detect: Option<String>,
-    /// Streamed arguments cannot be taken back, so that this reads otherwise with them.
-    #[serde(default)]
-    held_only: bool,
     /// Without any offered tool.
     #[serde(default)]
     no_tools: bool,
@@ -121,12 +118,12 @@ fn files() -> Vec<File> {
 }
 
 impl Case {
-    fn options(&self, dialect: Option<Dialect>, guarded: bool) -> ParserOptions {
+    fn options(&self, dialect: Option<Dialect>) -> ParserOptions {
         ParserOptions {
             tools: if self.no_tools { ToolSet::default() } else { tools() },
             detect: dialect.map_or(Detect::Auto, |dialect| Detect::Only(vec![dialect])),
             reasoning: reasoning(self.reasoning.as_deref()),
-            guarded,
+            guarded: false,
         }
     }
 
@@ -157,7 +154,7 @@ fn each_transcript_reads_as_wanted() {
         assert!(!file.source.is_empty());
         for case in &file.cases {
             for mode in case.modes(file.dialect) {
-                let answer = OutputParser::parse(case.options(mode, false), &case.text);
+                let answer = OutputParser::parse(case.options(mode), &case.text);
                 let got = Want::from(&answer);
                 if got != case.want {
                     failures.push(format!(
@@ -171,36 +168,18 @@ fn each_transcript_reads_as_wanted() {
     assert!(failures.is_empty(), "{} failed\n{}", failures.len(), failures.join("\n"));
 }
 
-/// Streamed arguments are the same where nothing had to be repaired.
-#[test]
-fn streamed_arguments_read_the_same() {
-    for file in files() {
-        let cases = file.cases.iter().filter(|case| !case.held_only);
-        for case in cases.filter(|case| case.want.malformed.is_empty()) {
-            for mode in case.modes(file.dialect) {
-                let answer = OutputParser::parse(case.options(mode, true), &case.text);
-                if answer.malformed.is_empty() {
-                    assert_eq!(Want::from(&answer), case.want, "{:?} / {}", file.dialect, case.name);
-                }
-            }
-        }
-    }
-}
-
 #[test]
 fn every_split_reads_the_same() {
     for file in files() {
         for case in &file.cases {
             for mode in case.modes(file.dialect) {
-                for stream in [false, true] {
-                    let whole = OutputParser::parse(case.options(mode, stream), &case.text);
-                    let label = format!("{:?} / {} / {mode:?} / {stream}", file.dialect, case.name);
-                    let chars: Vec<_> = case.text.split_inclusive(|_| true).collect();
-                    assert_eq!(in_parts(case.options(mode, stream), chars), whole, "{label}");
-                    for (at, _) in case.text.char_indices() {
-                        let (a, b) = case.text.split_at(at);
-                        assert_eq!(in_parts(case.options(mode, stream), [a, b]), whole, "{label} at {at}");
-                    }
+                let whole = OutputParser::parse(case.options(mode), &case.text);
+                let label = format!("{:?} / {} / {mode:?}", file.dialect, case.name);
+                let chars: Vec<_> = case.text.split_inclusive(|_| true).collect();
+                assert_eq!(in_parts(case.options(mode), chars), whole, "{label}");
+                for (at, _) in case.text.char_indices() {
+                    let (a, b) = case.text.split_at(at);
+                    assert_eq!(in_parts(case.options(mode), [a, b]), whole, "{label} at {at}");
                 }
             }
         }
@@ -211,8 +190,8 @@ fn every_split_reads_the_same() {
 fn bytes_arrive_one_by_one() {
     for file in files() {
         for case in &file.cases {
-            let whole = OutputParser::parse(case.options(None, false), &case.text);
-            let mut parser = OutputParser::new(case.options(None, false));
+            let whole = OutputParser::parse(case.options(None), &case.text);
+            let mut parser = OutputParser::new(case.options(None));
             let mut chunks = Utf8Chunks::new();
             let mut answer = Answer::default();
             for byte in case.text.as_bytes() {
@@ -332,7 +311,6 @@ proptest! {
         parts in prop::collection::vec(prop::sample::select(FRAGMENTS), 1..24),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
         mode in 0..5usize,
-        stream in any::<bool>(),
     ) {
         let text = parts.concat();
         let modes = [None, Some("vllm_qwen3"), Some("think_opened"), Some("off"), Some("harmony_opened")];
@@ -340,9 +318,11 @@ proptest! {
             tools: tools(),
             detect: Detect::Auto,
             reasoning: reasoning(modes[mode]),
-            guarded: stream,
+            guarded: false,
         };
         let whole = OutputParser::parse(options(), &text);
+        // Text that no grammar has guarded does no harm where one should have.
+        in_parts(ParserOptions { guarded: true, ..options() }, text.split_inclusive(|_| true));
         let chars: Vec<_> = text.split_inclusive(|_| true).collect();
         prop_assert_eq!(&in_parts(options(), chars), &whole);
         let boundaries: Vec<_> = text.char_indices().map(|(at, _)| at).collect();

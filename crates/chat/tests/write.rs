@@ -3,7 +3,7 @@
 
 use chela_chat::dialect::{ALL, write_calls};
 use chela_chat::render::{result_text, tools_text, without_tools};
-use chela_chat::{Detect, Dialect, OutputParser, ParserOptions, ToolSet, ToolSpec};
+use chela_chat::{Answer, Detect, Dialect, OutputParser, ParserOptions, ToolSet, ToolSpec};
 use chela_openai::chat::{Message, ToolCall};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -68,6 +68,21 @@ proptest! {
             }).collect();
             let want: Vec<_> = calls.iter().map(|(name, args)| (*name, (*args).clone())).collect();
             prop_assert_eq!(got, want, "{:?}: {}", dialect, written);
+            if !auto {
+                // As a grammar lets it be written, it is read while it comes.
+                let detect = Detect::Only(vec![*dialect]);
+                let options = ParserOptions { tools: tools(), detect, guarded: true, ..Default::default() };
+                let mut parser = OutputParser::new(options);
+                let chars = written.split_inclusive(|_| true);
+                let mut pieces: Vec<_> = chars.flat_map(|part| parser.push(part)).collect();
+                pieces.extend(parser.finish());
+                let guarded: Answer = pieces.into_iter().collect();
+                let values = |answer: &Answer| -> Vec<_> {
+                    let value = |text: &str| serde_json::from_str::<Map<String, Value>>(text).unwrap();
+                    answer.calls.iter().map(|call| (call.name.clone(), value(&call.arguments))).collect()
+                };
+                prop_assert_eq!(values(&guarded), values(&answer), "{:?}: {}", dialect, written);
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 //! [`Grammars`] knows a vocabulary and compiles a [`Grammar`] to a [`Matcher`], one per sequence, whose
 //! mask goes into the sampler.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use llguidance::ParserFactory;
 use llguidance::api::TopLevelGrammar;
@@ -66,7 +66,13 @@ impl TokenizerEnv for Vocabulary {
 /// A compiler of grammars for one vocabulary.
 pub struct Grammars {
     factory: ParserFactory,
+    /// What was compiled last, the newest at the end: an agent sends the same tools again and again,
+    /// and a copy brings what was learnt about their tokens along.
+    recent: Mutex<Vec<(Grammar, Matcher)>>,
 }
+
+/// Compiled grammars that are kept.
+const RECENT: usize = 8;
 
 /// A token of the vocabulary: its bytes, or the text of a special token.
 pub enum TokenBytes {
@@ -98,7 +104,7 @@ impl Grammars {
         let env: TokEnv = Arc::new(Vocabulary { trie, tokenize });
         let mut factory = ParserFactory::new_simple(&env).map_err(GrammarError::new)?;
         factory.quiet();
-        Ok(Self { factory })
+        Ok(Self { factory, recent: Mutex::default() })
     }
 
     /// A matcher at the start of `grammar`.
@@ -106,6 +112,24 @@ impl Grammars {
     /// # Errors
     /// If the grammar is malformed or asks for what cannot be enforced.
     pub fn compile(&self, grammar: &Grammar) -> Result<Matcher, GrammarError> {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = recent.iter().position(|(known, _)| known == grammar) {
+            let hit = recent.remove(at);
+            let matcher = hit.1.copy();
+            recent.push(hit);
+            return Ok(matcher);
+        }
+        drop(recent);
+        let matcher = self.compile_new(grammar)?;
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if recent.len() == RECENT {
+            recent.remove(0);
+        }
+        recent.push((grammar.clone(), matcher.copy()));
+        Ok(matcher)
+    }
+
+    fn compile_new(&self, grammar: &Grammar) -> Result<Matcher, GrammarError> {
         let top = match grammar {
             Grammar::JsonSchema(schema) => TopLevelGrammar::from_json_schema(schema.clone()),
             Grammar::Regex(regex) => TopLevelGrammar::from_regex(regex),
@@ -116,7 +140,8 @@ impl Grammars {
             Some(error) => Err(GrammarError::new(error)),
             None => {
                 inner.compute_mask_or_eos().map_err(GrammarError::new)?;
-                Ok(Matcher { inner, mask: SimpleVob::new() })
+                let end = self.factory.tok_env().tok_trie().eos_token();
+                Ok(Matcher { inner, mask: SimpleVob::new(), end })
             }
         }
     }
@@ -126,16 +151,31 @@ impl Grammars {
 pub struct Matcher {
     inner: llguidance::Matcher,
     mask: SimpleVob,
+    /// The main end token.
+    end: u32,
 }
 
 impl Matcher {
     /// The tokens that may come next, one bit each; after the end of the grammar the end tokens.
+    /// `ends` are further ids that end the output; they may stand where the end tokens may.
     ///
     /// # Errors
     /// If the grammar runs into its limits.
-    pub fn mask(&mut self) -> Result<&[u32], GrammarError> {
+    pub fn mask(&mut self, ends: &[u32]) -> Result<&[u32], GrammarError> {
         self.mask = self.inner.compute_mask_or_eos().map_err(GrammarError::new)?;
+        if self.mask.is_allowed(self.end) {
+            let tokens = self.mask.len();
+            for id in ends.iter().filter(|id| (**id as usize) < tokens) {
+                self.mask.allow_token(*id);
+            }
+        }
         Ok(self.mask.as_slice())
+    }
+
+    /// Another matcher at the same place.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        Self { inner: self.inner.deep_clone(), mask: SimpleVob::new(), end: self.end }
     }
 
     /// Moves on by a token of the last mask.
@@ -170,7 +210,7 @@ mod tests {
     }
 
     fn allowed(matcher: &mut Matcher) -> Vec<u32> {
-        let mask = matcher.mask().unwrap();
+        let mask = matcher.mask(&[]).unwrap();
         (0..258).filter(|i| mask[*i as usize / 32] >> (i % 32) & 1 == 1).collect()
     }
 
@@ -191,6 +231,25 @@ mod tests {
         m.accept(257).unwrap();
         assert_eq!(allowed(&mut m), [120]);
         assert!(m.accept(121).is_err());
+    }
+
+    #[test]
+    fn further_ends_stand_where_the_end_may() {
+        let mut m = grammars().compile(&Grammar::Regex("a+".into())).unwrap();
+        let ends = |m: &mut Matcher| m.mask(&[120]).unwrap()[120 / 32] >> (120 % 32) & 1;
+        assert_eq!(ends(&mut m), 0);
+        m.accept(97).unwrap();
+        assert_eq!(ends(&mut m), 1);
+    }
+
+    #[test]
+    fn a_grammar_compiled_again_starts_anew() {
+        let grammars = grammars();
+        let grammar = Grammar::Regex("ab".into());
+        let mut first = grammars.compile(&grammar).unwrap();
+        first.accept(97).unwrap();
+        let mut second = grammars.compile(&grammar).unwrap();
+        assert_eq!((allowed(&mut first), allowed(&mut second)), (vec![98], vec![97]));
     }
 
     #[test]

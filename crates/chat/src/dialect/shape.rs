@@ -110,12 +110,9 @@ pub(crate) fn shapes(table: &ToolDialect, form: &'static Form) -> Vec<Shape> {
         Body::Fenced => fenced(shape),
         Body::NameThenJson(syntax) => named(shape, form, syntax, close),
         Body::Params(syntax) => params(shape, form, syntax, close),
-        Body::Gemma { quote } => vec![Shape {
-            before: "call:".into(),
-            args: Args::Gemma(quote),
-            end: close.into(),
-            ..shape
-        }],
+        Body::Gemma { quote } => {
+            vec![Shape { before: "call:".into(), args: Args::Gemma(quote), end: close.into(), ..shape }]
+        }
         Body::Python { list } => {
             let (lead, end) = if *list { ("[", "]") } else { ("\0", "\0") };
             let end = format!("{end}{close}");
@@ -149,7 +146,7 @@ fn fenced(shape: Shape) -> Vec<Shape> {
     let fence = "```json\n\0";
     let fenced = Shape {
         before: format!("{fence}{}", object.before),
-        close: format!("{}\0\n```", object.close),
+        close: format!("{}\n```", object.close),
         ..object.clone()
     };
     vec![fenced, object]

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::lark::{ANY, Lark, Specials, any_of};
+use super::lark::{ANY, Lark, Specials, any_of, string};
 use super::values::json_of;
 use crate::reasoning::{ReasoningMode, ReasoningStyle};
 
@@ -23,16 +23,7 @@ pub enum Answer {
 /// otherwise the model may open it or not.
 pub fn after_reasoning(answer: &Answer, reasoning: ReasoningMode, specials: &Specials) -> String {
     let mut lark = Lark::new(specials);
-    let body = match answer {
-        Answer::Json(schema) => json_of(schema, false),
-        Answer::Regex(regex) => regex_literal(regex),
-        Answer::Choice(texts) => {
-            let texts: Vec<_> = texts.iter().map(|text| super::lark::string(text)).collect();
-            texts.join(" | ")
-        }
-        Answer::Lark(text) => format!("%lark {{\n{text}\n}}"),
-    };
-    let answer = lark.rule("answer", &body);
+    let answer = rule(&mut lark, answer);
     if reasoning == (ReasoningMode::Style { style: ReasoningStyle::Harmony, opened: false }) {
         let start = harmony(&mut lark, &answer);
         return lark.finish(&start);
@@ -53,15 +44,29 @@ pub fn after_reasoning(answer: &Answer, reasoning: ReasoningMode, specials: &Spe
     lark.finish(&start)
 }
 
+/// The rule of the answer itself.
+pub(super) fn rule(lark: &mut Lark<'_>, answer: &Answer) -> String {
+    let body = match answer {
+        Answer::Json(schema) => json_of(schema, false),
+        Answer::Regex(regex) => regex_literal(regex),
+        Answer::Choice(texts) => {
+            let texts: Vec<_> = texts.iter().map(|text| string(text)).collect();
+            texts.join(" | ")
+        }
+        Answer::Lark(text) => format!("%lark {{\n{text}\n}}"),
+    };
+    lark.rule("structured", &body)
+}
+
 /// The answer is what the final channel says.
 fn harmony(lark: &mut Lark<'_>, answer: &str) -> String {
     let [channel, message, start] =
         ["<|channel|>", "<|message|>", "<|start|>assistant"].map(|marker| lark.literal(marker));
-    let body = lark.until(ANY, "<|end|>");
+    let body = lark.until(&super::harmony::free(), "<|end|>");
     let messages = lark.name("messages");
     let other = format!("{channel} (\"analysis\" | \"commentary\") {message} {body} {start} {messages}");
     let constrain = lark.literal("<|constrain|>");
-    let json = format!("(WS? {constrain}? \"json\")?");
+    let json = format!("(\" \"? {constrain} \"json\" | \" json\")?");
     lark.define(&messages, &format!("{other} | {channel} \"final\" {json} {message} {answer}"));
     messages
 }

@@ -8,8 +8,8 @@ use super::lark::{ANY, Lark, Part, any_of, escaped, string, token};
 use super::schema::{self, Level};
 use super::values::Values;
 use super::{Guarded, harmony};
-use crate::dialect::shape::{self, Args, GAP, Place, Shape};
 use crate::dialect::Dialect;
+use crate::dialect::shape::{self, Args, GAP, Place, Shape};
 use crate::reasoning::ReasoningMarkers;
 use crate::tools::{ToolSet, ToolSpec};
 
@@ -112,7 +112,7 @@ impl Calls<'_, '_> {
             for shape in shapes.iter().filter(|shape| shape.place != Place::Start) {
                 exits.extend(self.exits(shape, Some(rule)));
             }
-            self.region(rule, &exits, !self.of.required);
+            self.region(rule, &exits, !self.of.required && self.of.answer.is_none());
         }
 
         let opens: Vec<Exit> = markers
@@ -123,8 +123,12 @@ impl Calls<'_, '_> {
                 false => Exit { place: Place::Start, ..Exit::marker(markers.open, rule) },
             })
             .collect();
-        if self.of.required {
-            let forced = self.forced(&shapes, &opens);
+        if self.of.required || self.of.answer.is_some() {
+            let mut forced = self.forced(&shapes, &opens);
+            if let Some(structured) = self.of.answer.filter(|_| !self.of.required) {
+                let rule = super::answer::rule(self.lark, structured);
+                forced += &format!(" | WS? {rule}");
+            }
             self.lark.define(&answer, &forced);
         } else {
             let mut exits = opens;
@@ -194,7 +198,8 @@ impl Calls<'_, '_> {
 
     fn end(&self, shape: &Shape) -> String {
         let end = self.lark.literal(&shape.end);
-        let tails: Vec<_> = shape.tail.iter().filter_map(|tail| self.of.specials.id(tail)).map(token).collect();
+        let tails: Vec<_> =
+            shape.tail.iter().filter_map(|tail| self.of.specials.id(tail)).map(token).collect();
         match tails.is_empty() {
             true => end,
             false => format!("{end} ({})?", tails.join(" | ")),
@@ -279,15 +284,26 @@ impl Calls<'_, '_> {
             }
             ways.push(format!("{piece} ({})", thens.join(" | ")));
         }
-        for ((line, pattern), thens) in lazies {
-            let before = if line { "((?s:.*)\\n)?\\s*" } else { "\\s*" };
-            let pattern = pattern.split(GAP).map(escaped).collect::<Vec<_>>().join("[ \\t\\r\\n]{0,16}");
+        for ((line, pattern), thens) in &lazies {
+            let before = if *line { "((?s:.*)\\n)?\\s*" } else { "\\s*" };
+            let mut head = format!("/{before}{}/", gapped(pattern));
+            // A head that ends a longer one, as an object does in its fence, is not itself there.
+            for (_, longer) in lazies.keys().filter(|(_, other)| other != pattern && other.ends_with(pattern))
+            {
+                head += &format!(" & ~/{before}{}/", gapped(longer));
+            }
+            let head = self.lark.terminal(&head);
             let rule = self.lark.name("head");
-            self.lark.define(&format!("{rule}[lazy]"), &format!("/{before}{pattern}/"));
-            ways.push(format!("{rule} {}", any_of(&thens)));
+            self.lark.define(&format!("{rule}[lazy]"), &head);
+            ways.push(format!("{rule} {}", any_of(thens)));
         }
         self.lark.define(name, &ways.join(" | "));
     }
+}
+
+/// A pattern as a regular expression.
+fn gapped(pattern: &str) -> String {
+    pattern.split(GAP).map(escaped).collect::<Vec<_>>().join("[ \\t\\r\\n]{0,8}")
 }
 
 impl Exit {

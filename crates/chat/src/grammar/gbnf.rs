@@ -276,7 +276,9 @@ mod tests {
              r_ws: /[\\x{20}\\x{9}]/*\nr_expr: r_term\nr_term: r_expr_d_a | /(?s:.)/\n"
         );
         assert_eq!(gbnf_to_lark("start: \"a\""), Ok(None));
-        for broken in ["a ::= \"x\"", "root ::= (", "root ::= \"x", "root ::= [a", "root ::= \"x\"{a}", "::= x"] {
+        for broken in
+            ["a ::= \"x\"", "root ::= (", "root ::= \"x", "root ::= [a", "root ::= \"x\"{a}", "::= x"]
+        {
             assert!(gbnf_to_lark(broken).is_err(), "{broken}");
         }
     }

@@ -67,7 +67,7 @@ pub(super) struct Lark<'a> {
 impl<'a> Lark<'a> {
     pub(super) fn new(specials: &'a Specials) -> Self {
         // White space between the parts of a call; bounded, so that a weak model gets on.
-        Self { text: "WS: /[ \\t\\r\\n]{1,16}/\n".to_owned(), next: 0, specials }
+        Self { text: "WS: /[ \\t\\r\\n]{1,8}/\n".to_owned(), next: 0, specials }
     }
 
     pub(super) fn finish(self, start: &str) -> String {
@@ -139,8 +139,13 @@ impl<'a> Lark<'a> {
             Some((Part::Text(head), rest)) => {
                 let piece = self.lazy(body, head);
                 let rest: Vec<_> = rest.iter().map(part).collect();
+                let rest = rest.join(" ");
+                if body != ANY {
+                    // Pieces could not be held to it together.
+                    return self.rule("text", &format!("{piece} {rest}"));
+                }
                 let name = self.name("text");
-                self.define(&name, &format!("{piece} ({} | {name})", rest.join(" ")));
+                self.define(&name, &format!("{piece} ({rest} | {name})"));
                 name
             }
         }

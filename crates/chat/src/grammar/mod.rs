@@ -40,6 +40,8 @@ pub struct Guarded<'a> {
     pub required: bool,
     /// Whether there may be more than one call.
     pub parallel: bool,
+    /// What the text of the answer must be where it calls nothing; `None` for free text.
+    pub answer: Option<&'a Answer>,
     /// What counts as reasoning.
     pub reasoning: ReasoningMode,
     /// The special tokens of the vocabulary.
@@ -114,8 +116,7 @@ pub fn guard(
 }
 
 fn strict_loss(of: &Guarded<'_>, guard: &Guard) -> Option<(String, Vec<String>)> {
-    let (tool, keywords) =
-        guard.dropped.iter().find(|(tool, _)| of.strict.contains(&tool.as_str()))?;
+    let (tool, keywords) = guard.dropped.iter().find(|(tool, _)| of.strict.contains(&tool.as_str()))?;
     Some((tool.clone(), keywords.clone()))
 }
 

@@ -35,14 +35,23 @@ const UNSUPPORTED: &[&str] = &[
 ];
 
 /// The formats that llguidance enforces.
-const FORMATS: &[&str] = &[
-    "date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri",
-];
+const FORMATS: &[&str] =
+    &["date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"];
 
 /// Constraints that are left out when a schema cannot be enforced otherwise.
-const FRAGILE: &[&str] =
-    &["pattern", "format", "minLength", "maxLength", "multipleOf", "minProperties", "maxProperties",
-      "patternProperties", "minItems", "maxItems", "oneOf"];
+const FRAGILE: &[&str] = &[
+    "pattern",
+    "format",
+    "minLength",
+    "maxLength",
+    "multipleOf",
+    "minProperties",
+    "maxProperties",
+    "patternProperties",
+    "minItems",
+    "maxItems",
+    "oneOf",
+];
 
 const DRAFTS: &[&str] = &[
     "https://json-schema.org/draft/2020-12/schema",
@@ -380,7 +389,8 @@ mod tests {
         let schema = json!({"allOf": [{"properties": {"a": {}}}, {"properties": {"b": {}}}]});
         let closed = close(&schema);
         assert_eq!(closed, schema);
-        let branch = json!({"properties": {"a": {}}, "anyOf": [{"required": ["a"]}, {"properties": {"b": {}}}]});
+        let branch =
+            json!({"properties": {"a": {}}, "anyOf": [{"required": ["a"]}, {"properties": {"b": {}}}]});
         assert_eq!(close(&branch), branch);
     }
 

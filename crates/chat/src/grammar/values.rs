@@ -22,7 +22,9 @@ pub(super) fn json_of(schema: &Value, one_of_as_any_of: bool) -> String {
         Value::Object(_) => schema.clone(),
         _ => json!({}),
     };
-    if let Some(map) = schema.as_object_mut() {
+    if let Some(map) = schema.as_object_mut()
+        && !map.contains_key("x-guidance")
+    {
         let options = json!({ "whitespace_pattern": JSON_SPACE, "coerce_one_of": one_of_as_any_of });
         map.insert("x-guidance".into(), options);
     }
@@ -176,7 +178,8 @@ impl Values<'_, '_> {
             let wants_text = end.value != ValueKind::Json;
             if wants_text && text {
                 let verbatim = end.value == ValueKind::Text || only_text;
-                values.extend(self.text_value(&part, declared.as_ref(), verbatim, &types, &close));
+                let reading = Reading { declared: declared.as_ref(), verbatim, types: &types };
+                self.text_values(&part, &reading, &close, 0, &mut values);
             }
             if end.value != ValueKind::Text && !(end.value == ValueKind::BySchema && only_text) {
                 values.extend(self.json_value(&part, &types, &close));
@@ -221,29 +224,52 @@ impl Values<'_, '_> {
         Some(format!("({value} {close})"))
     }
 
-    /// A string as it stands. Unless it is `verbatim`, the reader would take some texts for values
-    /// of other types; those are left out.
-    fn text_value(
+    /// The ways in which a value may be a string.
+    fn text_values(
         &mut self,
         part: &Value,
-        declared: Option<&Value>,
-        verbatim: bool,
-        types: &[String],
+        reading: &Reading<'_>,
         close: &str,
-    ) -> Option<String> {
-        let choices: Option<Vec<Value>> = match (part.get("enum").and_then(Value::as_array), part.get("const")) {
-            (Some(choices), _) => Some(choices.clone()),
-            (None, Some(only)) => Some(vec![only.clone()]),
-            _ => None,
-        };
+        depth: usize,
+        values: &mut Vec<String>,
+    ) {
+        let part = read::resolve(self.root, part).clone();
+        let parts = ["anyOf", "oneOf", "allOf"].iter().find_map(|key| part.get(*key)?.as_array());
+        match parts.filter(|_| depth < DEPTH) {
+            Some(parts) => {
+                for part in parts.clone() {
+                    self.text_values(&part, reading, close, depth + 1, values);
+                }
+            }
+            None => {
+                let types = read::types_in(self.root, &part);
+                if types.is_empty() || types.contains(&"string") {
+                    values.extend(self.text_value(&part, reading, close));
+                }
+            }
+        }
+    }
+
+    /// A string as it stands. Unless it is taken verbatim, the reader would take some texts for
+    /// values of other types; those are left out.
+    fn text_value(&mut self, part: &Value, reading: &Reading<'_>, close: &str) -> Option<String> {
+        let Reading { declared, verbatim, types } = *reading;
+        let choices: Option<Vec<Value>> =
+            match (part.get("enum").and_then(Value::as_array), part.get("const")) {
+                (Some(choices), _) => Some(choices.clone()),
+                (None, Some(only)) => Some(vec![only.clone()]),
+                _ => None,
+            };
         if let Some(choices) = choices {
             let reads = |text: &&str| {
                 let read = read::value_from_text(&self.tool.parameters, declared, text);
                 !text.contains(close.trim()) && (verbatim || read.as_str() == Some(text))
             };
             let texts: Vec<_> = choices.iter().filter_map(Value::as_str).filter(reads).collect();
-            let texts: Vec<_> =
-                texts.iter().map(|text| format!("({})", self.lark.literal(&format!("{text}{close}")))).collect();
+            let texts: Vec<_> = texts
+                .iter()
+                .map(|text| format!("({})", self.lark.literal(&format!("{text}{close}"))))
+                .collect();
             return (!texts.is_empty()).then(|| any_of(&texts));
         }
         let mut body = self.constrained(part);
@@ -288,6 +314,15 @@ impl Values<'_, '_> {
         }
         body
     }
+}
+
+/// How the reader takes the text of a parameter.
+#[derive(Clone, Copy)]
+struct Reading<'r> {
+    declared: Option<&'r Value>,
+    /// Whether any text is a string.
+    verbatim: bool,
+    types: &'r [String],
 }
 
 /// A notation of literals other than JSON.
@@ -395,7 +430,8 @@ impl Values<'_, '_> {
     fn of_type(&mut self, schema: &Value, name: &str, notation: Notation, depth: usize) -> String {
         match name {
             "null" | "boolean" => {
-                let values: &[Value] = if name == "null" { &[Value::Null] } else { &[true.into(), false.into()] };
+                let values: &[Value] =
+                    if name == "null" { &[Value::Null] } else { &[true.into(), false.into()] };
                 let words: Vec<_> = values.iter().map(|value| string(&notation.write(value))).collect();
                 any_of(&words)
             }
@@ -487,7 +523,13 @@ impl Values<'_, '_> {
     }
 
     /// The declared properties, each with its key, and whether it is required.
-    fn members(&mut self, schema: &Value, notation: Notation, colon: &str, depth: usize) -> Vec<(String, bool)> {
+    fn members(
+        &mut self,
+        schema: &Value,
+        notation: Notation,
+        colon: &str,
+        depth: usize,
+    ) -> Vec<(String, bool)> {
         let mut items = Vec::new();
         for (key, part, required) in self.properties(schema) {
             let value = self.literal(&part, notation, depth + 1);
@@ -588,7 +630,8 @@ fn ecma(pattern: &str) -> Option<String> {
 /// A date (RFC 3339) of any year, without leap days.
 const DATE: &str = "[0-9]{4}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])\
     |(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))";
-const TIME: &str = "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,9})?(Z|[+\\-]([01][0-9]|2[0-3]):[0-5][0-9])";
+const TIME: &str =
+    "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,9})?(Z|[+\\-]([01][0-9]|2[0-3]):[0-5][0-9])";
 
 /// The formats that can be told in a few characters.
 fn format_regex(format: &str) -> Option<String> {

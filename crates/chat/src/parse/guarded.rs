@@ -2,7 +2,7 @@
 
 use super::reader::{Cx, Step, tail};
 use super::transcode::Transcoder;
-use crate::dialect::shape::{Fit, Shape, fit};
+use crate::dialect::shape::{Fit, GAP, Shape, fit};
 use crate::grammar::written_name;
 
 /// The longest number after a counted name.
@@ -85,7 +85,13 @@ impl GuardedReader {
     fn head(&mut self, cx: &mut Cx<'_>) -> Option<Step> {
         let mut best: Option<(usize, &str)> = None;
         let mut open = false;
-        let lead = if self.calls == 0 { self.shape.lead.as_str() } else { "" };
+        let gap = self.shape.between.as_ref().is_some_and(|between| between.ends_with(GAP));
+        let lead = match (self.calls, gap) {
+            (0, _) => self.shape.lead.as_str(),
+            // White space that had not come yet when the separator was taken.
+            (_, true) => "\0",
+            (_, false) => "",
+        };
         for tool in cx.tools {
             let name = written_name(&tool.name, self.shape.quoted);
             let found = match self.shape.counted {

@@ -48,20 +48,12 @@ impl JsonReader {
     }
 
     pub(super) fn named(body: usize, syntax: &'static NameSyntax) -> Self {
-        Self {
-            body,
-            payload: Payload::Args { name: String::new() },
-            state: State::Head(Some(syntax)),
-        }
+        Self { body, payload: Payload::Args { name: String::new() }, state: State::Head(Some(syntax)) }
     }
 
     /// A reader of the arguments of `name` that start with the `{` at `start`.
     pub(super) fn arguments(name: String, start: usize) -> Self {
-        Self {
-            body: start,
-            payload: Payload::Args { name },
-            state: State::Body(JsonScan::new(start)),
-        }
+        Self { body: start, payload: Payload::Args { name }, state: State::Body(JsonScan::new(start)) }
     }
 
     pub(super) fn advance(&mut self, cx: &mut Cx<'_>) -> Step {

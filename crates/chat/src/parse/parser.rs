@@ -327,7 +327,7 @@ impl OutputParser {
             What::Open(style) => {
                 self.mode = Mode::Reasoning(*style);
                 self.at += marker.len();
-                self.place = Before::Middle;
+                self.place = Before::Line;
             }
             What::Close(_) | What::MessageEnd => {
                 self.mode = Mode::Text;
@@ -470,8 +470,7 @@ fn attempts((table, form): FormRef, marker: &str, guarded: bool) -> Vec<Attempt>
         _ => true,
     };
     let guards = shapes.into_iter().filter(fits);
-    let mut all: Vec<_> =
-        guards.map(|shape| Attempt { form: (table, form), shape: Some(shape) }).collect();
+    let mut all: Vec<_> = guards.map(|shape| Attempt { form: (table, form), shape: Some(shape) }).collect();
     if !guarded || matches!(form.open, Open::Marker(_)) {
         all.push(Attempt { form: (table, form), shape: None });
     }

@@ -93,7 +93,10 @@ enum Param {
     /// Before a parameter or the end.
     Next,
     /// In a value.
-    Value { key: String, how: How },
+    Value {
+        key: String,
+        how: How,
+    },
     Done,
 }
 
@@ -135,6 +138,7 @@ impl Params {
             Stop::Whole => {}
             Stop::Part if !end => return Some(None),
             _ => {
+                self.at = at;
                 out.push_str(if self.first { "{}" } else { "}" });
                 self.state = Param::Done;
                 return None;
@@ -179,8 +183,7 @@ impl Params {
 
     fn how(&self, key: &str, kind: ValueKind) -> How {
         let declared = self.tool.as_ref().and_then(|tool| Some((tool, tool.parameter(key)?)));
-        let types =
-            declared.map(|(tool, part)| schema::types_in(&tool.parameters, part)).unwrap_or_default();
+        let types = declared.map(|(tool, part)| schema::types_in(&tool.parameters, part)).unwrap_or_default();
         match kind {
             ValueKind::Text => How::Text,
             ValueKind::Json => How::Json,
@@ -202,7 +205,7 @@ impl Params {
             // As much as cannot be the beginning of the marker.
             None => (0..close.len().min(rest.len() + 1))
                 .rev()
-                .find(|len| rest.ends_with(&close[..*len]))
+                .find(|len| close.is_char_boundary(*len) && rest.ends_with(&close[..*len]))
                 .map_or(rest.len(), |len| rest.len() - len),
         };
         let part = &rest[..certain];

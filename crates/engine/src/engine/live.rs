@@ -8,7 +8,7 @@ use chela_kernels::Kernels;
 use super::request::{Request, ThinkingBudget};
 use super::stream::{Delta, FinishReason, Sender, Usage};
 use crate::grammar::{GrammarError, Matcher};
-use crate::sampler::{Logprobs, Sampled, Sampler, StopText, logprobs};
+use crate::sampler::{Logprobs, Sampled, Sampler, StopText, TokenMask, logprobs};
 use crate::tokenizer::{Detokenizer, Tokenizer};
 
 /// Tokens of the prompt from which the detokenizer learns where it stands.
@@ -116,12 +116,17 @@ impl Live {
         if self.limit == 0 {
             return Ok(None);
         }
-        if let Some(token) = self.thinking.as_mut().and_then(Thinking::forced) {
+        let mask = match &mut self.matcher {
+            Some(matcher) => Some(matcher.mask(&self.request.params.stop_token_ids)?),
+            None => None,
+        };
+        // In the middle of a call the end of reasoning has to wait.
+        let fits = |token: u32| mask.is_none_or(|mask| allows(mask, token));
+        if let Some(token) = self.thinking.as_mut().and_then(|thinking| thinking.forced(fits)) {
             let count = self.request.params.logprobs;
             let logprobs = count.map(|count| logprobs(self.kernels, logits, token, count as usize));
             return Ok(Some(Sampled { token, logprobs }));
         }
-        let mask = self.matcher.as_mut().map(Matcher::mask).transpose()?;
         Ok(Some(self.sampler.sample(logits, mask)))
     }
 
@@ -141,9 +146,12 @@ impl Live {
         delta.logprobs.extend(logprobs);
         let params = &self.request.params;
         let count = self.sampler.output().len();
-        let armed = count >= params.min_tokens;
+        // Nothing can follow the end of a grammar, whatever the request says about lengths.
+        let over = self.matcher.as_ref().is_some_and(Matcher::is_finished);
+        let armed = count >= params.min_tokens || over;
         let end = match token {
             _ if !armed => None,
+            _ if over => Some(FinishReason::EndToken(Some(token).filter(|id| self.stops.contains(id)))),
             token if Some(token) == self.eos => Some(FinishReason::EndToken(None)),
             token if self.stops.contains(&token) => Some(FinishReason::EndToken(Some(token))),
             _ => None,
@@ -188,6 +196,11 @@ impl Live {
     }
 }
 
+/// Whether a mask allows a token.
+fn allows(mask: &TokenMask, token: u32) -> bool {
+    mask.get(token as usize / 32).is_some_and(|word| word >> (token % 32) & 1 == 1)
+}
+
 /// Counts reasoning and forces its end.
 struct Thinking {
     budget: ThinkingBudget,
@@ -202,14 +215,14 @@ impl Thinking {
         Self { open: budget.open, used: 0, forced: 0, budget }
     }
 
-    /// The token that must come now.
-    fn forced(&mut self) -> Option<u32> {
+    /// The token that must come now, if it `fits`.
+    fn forced(&mut self, fits: impl Fn(u32) -> bool) -> Option<u32> {
         if !self.open || self.used < self.budget.tokens {
             return None;
         }
-        let token = self.budget.end.get(self.forced).copied();
+        let token = self.budget.end.get(self.forced).copied().filter(|token| fits(*token))?;
         self.forced += 1;
-        token
+        Some(token)
     }
 
     fn accept(&mut self, token: u32, output: &[u32]) {
@@ -237,7 +250,7 @@ mod tests {
         let mut output = vec![];
         let mut forced = vec![];
         for free in [5, 1, 5, 5, 5, 5, 5, 5, 1, 8, 9, 5, 5, 5] {
-            let token = t.forced().inspect(|f| forced.push(*f)).unwrap_or(free);
+            let token = t.forced(|_| true).inspect(|f| forced.push(*f)).unwrap_or(free);
             output.push(token);
             t.accept(token, &output);
         }
@@ -245,6 +258,7 @@ mod tests {
         assert_eq!(forced, [8, 9]);
 
         let mut open = Thinking::new(ThinkingBudget { tokens: 0, open: true, ..budget });
-        assert_eq!(open.forced(), Some(8));
+        assert_eq!(open.forced(|_| false), None);
+        assert_eq!(open.forced(|_| true), Some(8));
     }
 }

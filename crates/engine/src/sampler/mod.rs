@@ -103,13 +103,19 @@ impl Sampler {
                 }
             }
         }
-        let Some(count) = self.params.logprobs else {
-            self.process(logits);
-            return Sampled { token: self.choose(logits), logprobs: None };
-        };
-        let raw = logits.to_vec();
+        // What a grammar leaves over may be just what another rule forbids; then the grammar wins.
+        let masked = (mask.is_some() && self.forbids()).then(|| logits.to_vec());
+        let raw = self.params.logprobs.map(|_| logits.to_vec());
         self.process(logits);
+        if let Some(masked) = masked
+            && logits.iter().all(|logit| *logit == f32::NEG_INFINITY)
+        {
+            logits.copy_from_slice(&masked);
+        }
         let token = self.choose(logits);
+        let (Some(count), Some(raw)) = (self.params.logprobs, raw) else {
+            return Sampled { token, logprobs: None };
+        };
         Sampled { token, logprobs: Some(logprobs(self.kernels, &raw, token, count as usize)) }
     }
 
@@ -117,6 +123,12 @@ impl Sampler {
     pub fn accept(&mut self, token: u32) {
         *self.counts.entry(token).or_insert(0) += 1;
         self.output.push(token);
+    }
+
+    /// Whether a rule of the request excludes tokens now.
+    fn forbids(&self) -> bool {
+        let p = &self.params;
+        p.allowed_token_ids.is_some() || !self.bad_words.is_empty() || self.output.len() < p.min_tokens
     }
 
     fn process(&self, logits: &mut [f32]) {

@@ -88,6 +88,11 @@ impl Added {
         Some(&self.tokens[*self.by_id.get(&id)?])
     }
 
+    /// The tokens that control the model.
+    pub(super) fn special(&self) -> impl Iterator<Item = &AddedToken> {
+        self.tokens.iter().filter(|token| token.special)
+    }
+
     /// Cut a text that has not been normalized yet. Without `special`, tokens that control the
     /// model are text like any other.
     pub(super) fn cut(&self, text: &str, special: bool) -> Vec<Part> {

@@ -184,6 +184,11 @@ impl Tokenizer {
         self.added.get(id).is_some_and(|token| token.special)
     }
 
+    /// The texts and ids of the tokens that control the model.
+    pub fn special_tokens(&self) -> impl Iterator<Item = (String, u32)> {
+        self.added.special().map(|token| (token.piece().to_owned(), token.id))
+    }
+
     /// Bytes of memory that the token and merge tables take.
     pub fn heap_bytes(&self) -> usize {
         self.bpe.heap_bytes()

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use chela_chat::family::{self, Family, Hints};
+use chela_chat::grammar::Specials;
 use chela_chat::template::{ChatTemplate, Input, TemplateError, TemplateFacts, normalise};
 use chela_chat::{Dialect, ReasoningMode, ReasoningStyle, ToolSet, render};
 use chela_engine::engine::{Engine, EngineOptions};
@@ -39,6 +40,8 @@ pub(super) struct Model {
     pub(super) style: Option<ReasoningStyle>,
     /// Whether markers of calls or reasoning are special tokens, which must then stay in the text.
     pub(super) special_markers: bool,
+    /// The special tokens of the vocabulary.
+    pub(super) specials: Specials,
     template: Option<Template>,
     family: Option<&'static Family>,
     created: u64,
@@ -87,11 +90,13 @@ impl Model {
                 facts.and_then(|facts| facts.reasoning).or_else(|| family.and_then(|family| family.reasoning))
             }
         };
+        let specials = Specials::new(engine.tokenizer().special_tokens());
         let mut model = Self {
             engine,
             dialect,
             style,
             special_markers: false,
+            specials,
             template,
             family,
             created: now(),

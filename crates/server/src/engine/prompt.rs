@@ -78,7 +78,8 @@ impl Model {
                 dialect: self.dialect.unwrap_or(chela_chat::Dialect::Json),
             }),
             reasoning,
-            tokenizer: self.engine.tokenizer(),
+            specials: &self.specials,
+            check: &|grammar| self.engine.check_grammar(grammar),
         })?;
         let mut request = self.request(ids, &sampled, grammar, &validated.client)?;
         let params = &mut request.params;
@@ -131,7 +132,8 @@ impl Model {
             extra: &asked.extra,
             calls: None,
             reasoning: ReasoningMode::Off,
-            tokenizer: self.engine.tokenizer(),
+            specials: &self.specials,
+            check: &|grammar| self.engine.check_grammar(grammar),
         })?;
         let prepare = |prompt: Either| {
             let (ids, text) = match prompt {
@@ -206,7 +208,7 @@ impl Model {
             tools: tools.unwrap_or_default(),
             detect: self.dialect.map_or(Detect::Auto, |dialect| Detect::Only(vec![dialect])),
             reasoning,
-            stream_args: guarded,
+            guarded,
         }
     }
 
