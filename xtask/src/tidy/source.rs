@@ -8,7 +8,7 @@ const BUDGET: &[(&str, usize)] = &[
     ("openai", 3_000),
     ("protocol", 1_000),
     ("config", 3_500),
-    ("chat", 5_500),
+    ("chat", 8_000),
     ("client", 5_000),
     ("store", 2_000),
     ("agent", 4_000),

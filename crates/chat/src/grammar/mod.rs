@@ -98,8 +98,7 @@ pub fn guard(
     // One of the tools is at fault: each is looked at by itself.
     for (tool, level) in of.tools.iter().zip(&mut levels) {
         let alone = ToolSet::new([tool.clone()]);
-        loop {
-            let Err(reason) = check(&build(of, &alone, &[*level]).lark) else { break };
+        while let Err(reason) = check(&build(of, &alone, &[*level]).lark) {
             *level = match *level {
                 Level::Strict => {
                     return Err(GuardError::Strict { tool: tool.name.clone(), reason });

@@ -263,7 +263,7 @@ impl Literal {
         self.started = true;
         loop {
             let rest = &text[self.at..];
-            let Some(c) = rest.chars().next() else { return None };
+            let c = rest.chars().next()?;
             let taken = match (self.in_string, self.quote) {
                 (true, Some(quote)) => self.gemma_string(rest, quote, end, out),
                 (true, None) => self.python_string(rest, out),
