@@ -3,7 +3,7 @@
 use url::Url;
 
 /// A longer address is left out of the text.
-const LONGEST_LINK: usize = 500;
+const LONGEST_LINK: usize = 200;
 
 /// The text so far, and what is open.
 pub(super) struct Flow<'a> {
@@ -143,13 +143,14 @@ impl<'a> Flow<'a> {
             b.set_fragment(None);
             a == b
         };
-        if here || !matches!(url.scheme(), "http" | "https") || url.as_str().len() > LONGEST_LINK {
+        if self.pre > 0 || !matches!(url.scheme(), "http" | "https") || url.as_str().len() > LONGEST_LINK {
             return;
         }
         let _ = url.set_username("");
         let _ = url.set_password(None);
         // Its text begins with its first word, after all that is due before it.
-        self.link = Some((usize::MAX, url.into()));
+        let url = if here { String::new() } else { url.into() };
+        self.link = Some((usize::MAX, url));
     }
 
     /// The open link ends: `[text](address)` where its text is one line.
@@ -157,7 +158,12 @@ impl<'a> Flow<'a> {
         let Some((at, url)) = self.link.take() else { return };
         let text = self.out.get(at..).unwrap_or_default();
         let text = text.trim();
-        if text.is_empty() || text.contains('\n') {
+        // A sign that leads to the heading it stands in is for the eye.
+        if url.is_empty() && !text.contains(char::is_alphanumeric) && self.out.len() > at {
+            self.out.truncate(at);
+            return;
+        }
+        if url.is_empty() || text.is_empty() || text.contains('\n') {
             return;
         }
         let linked = if text == url { url } else { format!("[{text}]({url})") };

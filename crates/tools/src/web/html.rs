@@ -215,6 +215,8 @@ mod tests {
             ("<a href=x>l</a>", "[l](https://example.org/docs/x)"),
             ("<a href='//o.example/?a=1&amp;b'><b>l</b> m</a>.", "[l m](https://o.example/?a=1&b)."),
             ("<a href=#top>up</a> <a href=page#x>here</a>", "up here"),
+            ("<h2><a href=#t>\u{a7}</a>T <a href=#t> # </a></h2>x", "## T\n\nx"),
+            ("<pre>a <a href=/x>b</a></pre>", "```\na b\n```"),
             ("<a href='javascript:x'>j</a> <a href='mailto:a@b'>m</a> <a>n</a>", "j m n"),
             ("<a href=http://me:pw@h/>k</a>", "[k](http://h/)"),
             ("<a href=https://h/>https://h/</a>", "https://h/"),
