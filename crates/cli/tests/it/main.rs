@@ -12,6 +12,7 @@ mod doctor;
 mod golden;
 mod hostile;
 mod local;
+mod memory;
 mod models;
 mod seed;
 mod serve;

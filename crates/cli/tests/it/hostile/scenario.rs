@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
@@ -21,7 +23,7 @@ use super::web::{Page, Web};
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
     pub name: String,
-    /// Files before; `-> x` makes a link.
+    /// Files before; `-> x` makes a link, `=> x` a hard link to a file below the folder around.
     #[serde(default)]
     files: BTreeMap<String, String>,
     /// The web, by address.
@@ -36,6 +38,12 @@ pub struct Scenario {
     /// Further arguments.
     #[serde(default)]
     args: Vec<String>,
+    /// Services listen on sockets of every kind.
+    #[serde(default)]
+    sockets: bool,
+    /// The user trusts the workspace.
+    #[serde(default)]
+    trusted: bool,
     /// What is piped in.
     #[serde(default)]
     stdin: Option<String>,
@@ -88,16 +96,18 @@ pub struct Play<'a> {
     root: PathBuf,
     server: Served,
     web: Web,
-    /// A service on this machine that nobody may speak to.
-    local: Vec<TcpListener>,
+    local: Local,
 }
 
 impl<'a> Play<'a> {
     pub fn new(scenario: &'a Scenario) -> Self {
         let folder = TempDir::new().unwrap();
         let root = folder.path().canonicalize().unwrap();
-        let local = loopback();
-        let port = local[0].local_addr().unwrap().port().to_string();
+        for name in ["w", "home", "chela"] {
+            fs::create_dir(root.join(name)).unwrap();
+        }
+        let local = Local::listen(scenario.sockets.then_some(&root));
+        let port = local.port().to_string();
         // The server has an address only once it is there, and is asked only after that.
         let filled = Filled { root: root.display().to_string(), port, server: Arc::default() };
         let (turns, again) = (scenario.turns.clone(), scenario.again.clone());
@@ -111,15 +121,16 @@ impl<'a> Play<'a> {
         });
         let server = model.serve();
         let _ = filled.server.set(server.origin());
-        for name in ["w", "home", "chela"] {
-            fs::create_dir(root.join(name)).unwrap();
-        }
         for (name, content) in &scenario.files {
-            put(&root.join(filled.text(name)), &filled.text(content));
+            put(&root, &filled.text(name), &filled.text(content));
         }
         let pages = scenario.pages.iter().map(|(url, page)| (filled.text(url), filled.page(page)));
         let web = Web::serve(pages.collect());
-        Self { scenario, _folder: folder, root, server, web, local }
+        let play = Self { scenario, _folder: folder, root, server, web, local };
+        if scenario.trusted {
+            assert!(play.command(&["trust"]).status().unwrap().success());
+        }
+        play
     }
 
     /// Plays it and gives what went wrong.
@@ -183,7 +194,7 @@ impl<'a> Play<'a> {
         if hosts != self.scenario.hosts {
             wrong.push(format!("asked were {asked:#?}, expected the hosts {:?}", self.scenario.hosts));
         }
-        if self.local.iter().any(|listener| listener.accept().is_ok()) {
+        if self.local.was_spoken_to() {
             wrong.push("somebody spoke to a service on this machine".into());
         }
     }
@@ -203,16 +214,24 @@ impl<'a> Play<'a> {
         }
     }
 
-    /// Exit code and standard error, or none if it hung.
-    fn process(&self, say: &str) -> Option<(i32, String)> {
+    fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_chela"));
-        command.args(["agent", "--session", "s", "-m", say]);
-        command.args(["--approve", self.scenario.approve.as_deref().unwrap_or("edits")]);
-        command.args(&self.scenario.args).current_dir(self.root.join("w")).env_clear();
+        command.args(args).current_dir(self.root.join("w")).env_clear();
         command.env("CHELA_HOME", self.root.join("chela")).env("HOME", self.root.join("home"));
         command.env("VLLM_BASE_URL", self.server.base_url()).env("VLLM_API_KEY", "sk-hunter2");
+        command.env("SSH_AUTH_SOCK", self.root.join("home/agent.sock"));
+        command.env("DOCKER_HOST", format!("unix://{}", self.root.join("home/docker.sock").display()));
         command.env("AWS_SECRET_ACCESS_KEY", "hunter2").env("PATH", "/usr/bin:/bin");
         command.env("HTTP_PROXY", self.web.address()).env("HTTPS_PROXY", self.web.address());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+
+    /// Exit code and standard error, or none if it hung.
+    fn process(&self, say: &str) -> Option<(i32, String)> {
+        let approve = self.scenario.approve.as_deref().unwrap_or("edits");
+        let mut command = self.command(&["agent", "--session", "s", "-m", say, "--approve", approve]);
+        command.args(&self.scenario.args);
         let stdin = if self.scenario.stdin.is_some() { Stdio::piped() } else { Stdio::null() };
         command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -252,6 +271,8 @@ impl<'a> Play<'a> {
                     found.insert(name, format!("-> {}", target.display()));
                 } else if path.is_dir() {
                     folders.push(path);
+                } else if !path.is_file() {
+                    found.insert(name, "(socket)".to_owned());
                 } else {
                     found.insert(name, String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned());
                 }
@@ -261,21 +282,52 @@ impl<'a> Play<'a> {
     }
 }
 
-/// A listener on each loopback address, with one port. Who connects waits in its queue.
-fn loopback() -> Vec<TcpListener> {
-    let four = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = four.local_addr().unwrap().port();
-    let six = TcpListener::bind(("::1", port)).ok();
-    let all: Vec<TcpListener> = std::iter::once(four).chain(six).collect();
-    all.iter().for_each(|listener| listener.set_nonblocking(true).unwrap());
-    all
+/// Services of this machine that nobody may speak to. Who does waits in their queues.
+struct Local {
+    tcp: Vec<TcpListener>,
+    udp: Option<UdpSocket>,
+    unix: Vec<UnixListener>,
 }
 
-fn put(path: &Path, content: &str) {
+impl Local {
+    /// TCP on each loopback address, with one port; with a folder around also UDP on that port,
+    /// and unix sockets by path and by name.
+    fn listen(around: Option<&PathBuf>) -> Self {
+        let four = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = four.local_addr().unwrap().port();
+        let six = TcpListener::bind(("::1", port)).ok();
+        let mut local = Self { tcp: std::iter::once(four).chain(six).collect(), udp: None, unix: Vec::new() };
+        if let Some(root) = around {
+            local.udp = Some(UdpSocket::bind(("127.0.0.1", port)).unwrap());
+            let path = |name: &&str| UnixListener::bind(root.join(name)).unwrap();
+            local.unix = ["home/agent.sock", "home/docker.sock", "w/dev.sock"].iter().map(path).collect();
+            let name = SocketAddr::from_abstract_name(format!("chela-{port}")).unwrap();
+            local.unix.push(UnixListener::bind_addr(&name).unwrap());
+        }
+        local.tcp.iter().for_each(|socket| socket.set_nonblocking(true).unwrap());
+        local.udp.iter().for_each(|socket| socket.set_nonblocking(true).unwrap());
+        local.unix.iter().for_each(|socket| socket.set_nonblocking(true).unwrap());
+        local
+    }
+
+    fn port(&self) -> u16 {
+        self.tcp[0].local_addr().unwrap().port()
+    }
+
+    fn was_spoken_to(&self) -> bool {
+        self.tcp.iter().any(|socket| socket.accept().is_ok())
+            || self.udp.iter().any(|socket| socket.recv(&mut [0; 16]).is_ok())
+            || self.unix.iter().any(|socket| socket.accept().is_ok())
+    }
+}
+
+fn put(root: &Path, name: &str, content: &str) {
+    let path = root.join(name);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    match content.strip_prefix("-> ") {
-        Some(target) => std::os::unix::fs::symlink(target, path).unwrap(),
-        None => fs::write(path, content).unwrap(),
+    match (content.strip_prefix("-> "), content.strip_prefix("=> ")) {
+        (Some(target), _) => std::os::unix::fs::symlink(target, path).unwrap(),
+        (_, Some(other)) => fs::hard_link(root.join(other), path).unwrap(),
+        _ => fs::write(path, content).unwrap(),
     }
 }
 
