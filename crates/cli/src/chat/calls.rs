@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use chela_protocol::{Call, ResultStatus, Right};
 use serde_json::Value;
 
-use super::screen::fit;
+use super::screen::{fit, wrapped};
 use super::style::{Colour, Style};
 use crate::front::{right_words, short};
 use crate::output::{count, printable};
@@ -120,11 +120,11 @@ impl Calls {
         result: &str,
         status: ResultStatus,
         diff: Option<&str>,
+        took: Duration,
         page: Page,
     ) -> Vec<String> {
         let Some(at) = self.running.iter().position(|call| call.id == id) else { return Vec::new() };
         let call = self.running.remove(at);
-        let took = call.since.elapsed();
         let number = self.keep(Ended {
             title: call.title.clone(),
             result: result.to_owned(),
@@ -157,7 +157,9 @@ impl Calls {
             }
             (ResultStatus::Denied | ResultStatus::Interrupted, _) => {
                 let first = printable(result.lines().next().unwrap_or_default());
-                let line = fit(&first, page.width.saturating_sub(2));
+                // What follows tells the model what to do now.
+                let first = first.split_once(". ").map_or(first.as_str(), |(first, _)| first);
+                let line = fit(first, page.width.saturating_sub(2));
                 lines.push(page.paint(Style::of(Colour::Yellow), &format!("  {line}")));
             }
         }
@@ -205,11 +207,15 @@ impl Calls {
             &format!("May I? {}", fit(&title, page.width.saturating_sub(7))),
         )];
         for why in &asked.why {
-            lines.push(format!("  why: {}", printable(why)));
+            lines.push(wrapped(&format!("  why: {}", printable(why)), page.width));
         }
         for right in &asked.rights {
             let words = printable(&right_words(right)).replace('\n', "\n    ");
             lines.push(format!("  it would: {words}"));
+        }
+        if !asked.session.is_empty() {
+            let words = format!("  a allows in this session: {}", printable(&asked.session));
+            lines.push(page.paint(Style::DIM, &wrapped(&words, page.width)));
         }
         if let Some(diff) = &asked.diff {
             self.approved = Some(asked.call.id.clone());
@@ -312,7 +318,7 @@ mod tests {
 
     fn run(calls: &mut Calls, name: &str, args: Value, result: &str) -> Vec<String> {
         calls.started("c", name, &args);
-        calls.finished("c", result, ResultStatus::Ok, None, PAGE)
+        calls.finished("c", result, ResultStatus::Ok, None, Duration::ZERO, PAGE)
     }
 
     #[test]
@@ -344,7 +350,14 @@ mod tests {
         calls.started("c", "exec", &json!({"command": "make"}));
         assert_eq!(calls.output("c", "one\ntw", PAGE), ["exec make", "  one"]);
         assert_eq!(calls.output("c", "o\n3\n4\n5\n6\n", PAGE), ["  two", "  3", "  4"]);
-        let end = calls.finished("c", "one\ntwo\n3\n4\n5\n6\n7\n8\n9", ResultStatus::Ok, None, PAGE);
+        let end = calls.finished(
+            "c",
+            "one\ntwo\n3\n4\n5\n6\n7\n8\n9",
+            ResultStatus::Ok,
+            None,
+            Duration::ZERO,
+            PAGE,
+        );
         assert_eq!(end, ["  … 2 lines more, /show 1 for all", "  7", "  8", "  9"]);
     }
 
@@ -353,7 +366,7 @@ mod tests {
         let diff = "--- a/n\n+++ b/n\n@@ -1 +1 @@\n-old\n+new\n";
         let mut calls = Calls::default();
         calls.started("c", "edit", &json!({"path": "n"}));
-        let seen = calls.finished("c", "changed n\n@@", ResultStatus::Ok, Some(diff), PAGE);
+        let seen = calls.finished("c", "changed n\n@@", ResultStatus::Ok, Some(diff), Duration::ZERO, PAGE);
         assert_eq!(seen, ["edit n", "  changed n, +1 -1", "  @@ -1 +1 @@", "  -old", "  +new"]);
         calls.started("d", "edit", &json!({"path": "n"}));
         let call =
@@ -376,7 +389,7 @@ mod tests {
             "  +new",
         ];
         assert_eq!(question, wanted);
-        let end = calls.finished("d", "changed n", ResultStatus::Ok, Some(diff), PAGE);
+        let end = calls.finished("d", "changed n", ResultStatus::Ok, Some(diff), Duration::ZERO, PAGE);
         assert_eq!(end, ["edit n", "  changed n, +1 -1"]);
     }
 

@@ -16,20 +16,16 @@ const fn listed(name: &'static str, argument: &'static str, what: &'static str) 
 /// All commands, in the order of `/help`.
 pub const COMMANDS: &[Listed] = &[
     listed("model", "[NAME]", "list the models, or use another one"),
-    listed(
-        "think",
-        "[off|low|medium|high|show|hide]",
-        "how much the model thinks; show or hide its thoughts",
-    ),
-    listed("approve", "[ask|edits|all|none]", "what may happen without asking"),
+    listed("think", "[LEVEL]", "off, low, medium or high; show or hide the thoughts"),
+    listed("approve", "[MODE]", "what needs no asking: none, ask, edits or all"),
     listed("status", "", "model, context, tokens, folder, session"),
     listed("new", "", "begin a new session"),
     listed("compact", "", "make room in the context now"),
     listed("stop", "", "stop the turn; so does Ctrl-C"),
-    listed("undo", "", "take back what write and edit did in the newest turn"),
+    listed("undo", "", "take back what write and edit did last"),
     listed("tools", "", "list the tools"),
     listed("sessions", "[NAME]", "list the sessions, or continue one"),
-    listed("show", "[N]", "all of a tool's output, by its number; without one the newest"),
+    listed("show", "[N]", "all of a tool's output, by its number"),
     listed("help", "", "this list"),
     listed("quit", "", "leave; so does Ctrl-D"),
 ];

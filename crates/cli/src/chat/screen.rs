@@ -7,6 +7,7 @@ use unicode_width::UnicodeWidthChar;
 
 use super::markdown::Look;
 use super::style::Style;
+use super::wrap::{Wrap, in_style};
 use crate::env::Surroundings;
 
 /// Columns of running text at most: longer lines are hard to read.
@@ -39,7 +40,7 @@ pub struct Screen {
     /// A line may be written over.
     passing: bool,
     /// What waits while a line is being typed.
-    held: Option<Vec<(Stream, String)>>,
+    held: Option<Vec<(Stream, Kind, String)>>,
     /// Ends of line at the end of the page, two at most.
     ends: usize,
     kind: Option<Kind>,
@@ -100,17 +101,24 @@ impl Screen {
 
     /// Text of the answer, laid out already.
     pub fn answer(&mut self, text: &str) {
-        if !text.is_empty() {
-            self.section(Kind::Answer);
-            self.write(Stream::Out, text.to_owned());
-        }
+        self.piece(Stream::Out, Kind::Answer, text);
     }
 
     /// Text beside the answer, laid out already.
     pub fn beside(&mut self, kind: Kind, text: &str) {
-        if !text.is_empty() {
-            self.section(kind);
-            self.write(Stream::Err, text.to_owned());
+        self.piece(Stream::Err, kind, text);
+    }
+
+    fn piece(&mut self, stream: Stream, kind: Kind, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        match &mut self.held {
+            Some(held) => held.push((stream, kind, text.to_owned())),
+            None => {
+                self.section(kind);
+                self.write(stream, text);
+            }
         }
     }
 
@@ -121,8 +129,9 @@ impl Screen {
 
     /// A line in this style.
     pub fn say(&mut self, style: Style, line: &str) {
-        let line = style.paint(self.styled, line);
-        self.line(Kind::Word, &line);
+        let lines = if self.page { wrapped(line, self.width()) } else { line.to_owned() };
+        let lines: Vec<String> = lines.lines().map(|line| style.paint(self.styled, line)).collect();
+        self.line(Kind::Word, &lines.join("\n"));
     }
 
     /// What comes next stands apart from what is there.
@@ -135,7 +144,7 @@ impl Screen {
             let missing = 2_usize.saturating_sub(self.ends);
             // Without an end of line the text goes on in the open one.
             if self.ends > 0 && missing > 0 {
-                self.write(Stream::Err, "\n".repeat(missing));
+                self.write(Stream::Err, &"\n".repeat(missing));
             }
         }
     }
@@ -173,7 +182,7 @@ impl Screen {
 
     /// A prompt without an end of line.
     pub fn prompt_again(&mut self, prompt: &str) {
-        self.write(Stream::Err, prompt.to_owned());
+        self.write(Stream::Err, prompt);
         self.hold();
     }
 
@@ -183,7 +192,7 @@ impl Screen {
             self.put(Stream::Err, "\n");
         }
         self.release();
-        (self.ends, self.kind) = (1, None);
+        self.typed();
     }
 
     fn hold(&mut self) {
@@ -194,10 +203,9 @@ impl Screen {
     /// The user has ended a line: what waited is written.
     pub fn release(&mut self) {
         let Some(held) = self.held.take() else { return };
-        self.ends = 1;
-        self.kind = None;
-        for (stream, text) in held {
-            self.write(stream, text);
+        self.typed();
+        for (stream, kind, text) in held {
+            self.piece(stream, kind, &text);
         }
     }
 
@@ -207,16 +215,11 @@ impl Screen {
         self.kind = None;
     }
 
-    fn write(&mut self, stream: Stream, text: String) {
+    fn write(&mut self, stream: Stream, text: &str) {
         let ends = text.chars().rev().take_while(|c| *c == '\n').count();
         self.ends = if ends == text.len() { (self.ends + ends).min(2) } else { ends.min(2) };
-        match &mut self.held {
-            Some(held) => held.push((stream, text)),
-            None => {
-                self.clear_passing();
-                self.put(stream, &text);
-            }
-        }
+        self.clear_passing();
+        self.put(stream, text);
     }
 
     fn put(&mut self, stream: Stream, text: &str) {
@@ -233,6 +236,21 @@ impl Screen {
 fn put(stream: &mut impl Write, text: &str) -> io::Result<()> {
     stream.write_all(text.as_bytes())?;
     stream.flush()
+}
+
+/// A line broken at spaces, the rest of it two columns further in than its beginning.
+pub fn wrapped(line: &str, columns: usize) -> String {
+    let indent = line.len() - line.trim_start().len();
+    let mut wrap = Wrap::new(columns, false);
+    for (at, part) in line.split('\n').enumerate() {
+        if at > 0 {
+            wrap.newline();
+        }
+        wrap.hang(in_style(&" ".repeat(indent + 2), Style::PLAIN));
+        wrap.text(part, Style::PLAIN);
+    }
+    wrap.flush();
+    wrap.take()
 }
 
 /// The beginning of a line, in so many columns.
@@ -252,7 +270,13 @@ pub fn fit(line: &str, columns: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::fit;
+    use super::{fit, wrapped};
+
+    #[test]
+    fn words_beside_the_answer_are_broken_at_spaces() {
+        assert_eq!(wrapped("  why: writes ask here", 14), "  why: writes\n    ask here");
+        assert_eq!(wrapped("short", 14), "short");
+    }
 
     #[test]
     fn long_lines_are_cut_by_columns() {

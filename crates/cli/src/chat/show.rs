@@ -42,8 +42,9 @@ impl Chat<'_> {
                 let lines = self.calls.output(&id, &text, self.page());
                 self.tool_lines(lines);
             }
-            Event::ToolCallFinished { id, result, status, diff, .. } => {
-                let lines = self.calls.finished(&id, &result, status, diff.as_deref(), self.page());
+            Event::ToolCallFinished { id, result, status, diff, duration, .. } => {
+                let took = Duration::from_millis(duration);
+                let lines = self.calls.finished(&id, &result, status, diff.as_deref(), took, self.page());
                 self.tool_lines(lines);
                 if self.calls.busy().is_none() {
                     self.does(Doing::Waiting(Instant::now()));
@@ -54,16 +55,16 @@ impl Chat<'_> {
                 self.questions.push_back(Open::Approval(id, asked));
                 self.next_question();
             }
-            Event::ApprovalResolved { id, allowed, why } => {
+            Event::ApprovalResolved { id, why, .. } => {
                 let of = |open: &Open| matches!(open, Open::Approval(own, _) if *own == id);
                 let at_hand = self.state == State::Asking && self.questions.front().is_some_and(of);
                 self.questions.retain(|open| !of(open));
                 if at_hand {
+                    // Nobody answered, or the turn was stopped: the user does not know yet.
                     self.screen.abandon();
                     self.busy();
+                    self.screen.say(Style::of(Colour::Yellow), &why);
                 }
-                let style = if allowed { Style::DIM } else { Style::of(Colour::Yellow) };
-                self.screen.say(style, &why);
                 self.screen.apart();
             }
             Event::Question { id, text, options } => self.question(id, &text, options).await,
@@ -146,6 +147,9 @@ impl Chat<'_> {
     }
 
     fn thought(&mut self, text: &str) {
+        if self.thoughts.is_none() && text.trim().is_empty() {
+            return;
+        }
         if !matches!(self.doing, Doing::Thinking(_)) {
             self.end_line();
             self.does(Doing::Thinking(Instant::now()));
@@ -258,6 +262,7 @@ impl Chat<'_> {
             if self.is_terminal() {
                 let lines = words::greeting(&status, self.page());
                 self.print(lines);
+                self.screen.apart();
                 self.learn_names(&status);
             }
         }

@@ -7,7 +7,7 @@ use chela_protocol::{
 use super::Figures;
 use super::calls::{Asked, Page};
 use super::commands::COMMANDS;
-use super::screen::fit;
+use super::screen::{fit, wrapped};
 use super::style::Style;
 use crate::commands::sessions::age;
 use crate::front::usage_line;
@@ -24,13 +24,17 @@ pub fn short_id(id: SessionId) -> String {
 
 /// What stands above the first prompt.
 pub fn greeting(status: &Status, page: Page) -> Vec<String> {
-    let bold = |text: &str| Style::BOLD.paint(page.styled, text);
-    let dim = |text: &str| Style::DIM.paint(page.styled, text);
-    vec![
-        format!("{} {}", bold(&format!("Chela {}", env!("CARGO_PKG_VERSION"))), dim(&model(status))),
-        dim(&format!("folder {}; {}", status.workspace, approve(status.approve))),
-        dim("/help lists the commands; Ctrl-C stops the model, Ctrl-D leaves"),
-    ]
+    let name = format!("Chela {}", env!("CARGO_PKG_VERSION"));
+    let mut lines = vec![wrapped(&format!("{name} {}", model(status)), page.width)];
+    // Only what it is called stands out.
+    if let Some(rest) = lines[0].strip_prefix(&name) {
+        lines[0] = Style::BOLD.paint(page.styled, &name) + &Style::DIM.paint(page.styled, rest);
+    }
+    let folder = format!("folder {}; {}", printable(&status.workspace), approve(status.approve));
+    for line in [folder.as_str(), "/help lists the commands; Ctrl-C stops the model, Ctrl-D leaves"] {
+        lines.push(Style::DIM.paint(page.styled, &wrapped(line, page.width)));
+    }
+    lines
 }
 
 fn model(status: &Status) -> String {
@@ -115,7 +119,7 @@ pub fn help(page: Page) -> Vec<String> {
     for command in COMMANDS {
         let left = left(command);
         let bold = Style::BOLD.paint(page.styled, &left);
-        if page.width >= 80 {
+        if page.width >= 70 {
             let space = " ".repeat(widest + 2 - left.chars().count());
             lines.push(format!("{bold}{space}{}", command.what));
         } else {
@@ -128,19 +132,14 @@ pub fn help(page: Page) -> Vec<String> {
             "A line that ends with \\ goes on in the next one, and so does a block between lines of ```.",
             "What you type while the model works is sent to it at once. Ctrl-C stops the model.",
         ]
-        .map(|line| Style::DIM.paint(page.styled, line)),
+        .map(|line| Style::DIM.paint(page.styled, &wrapped(line, page.width))),
     );
     lines
 }
 
 /// The choices of an approval.
 pub fn choices(asked: &Asked) -> String {
-    let session = if asked.session.is_empty() { "this" } else { &asked.session };
-    format!(
-        "y once, a for the session ({}), n no; in {} s it is no: ",
-        printable(session),
-        tokens(asked.timeout)
-    )
+    format!("y once, a in this session, n no; no answer in {} s is no: ", tokens(asked.timeout))
 }
 
 /// The names by which sessions are continued.

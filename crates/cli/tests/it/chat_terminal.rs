@@ -55,14 +55,14 @@ fn an_approval_shows_what_why_and_the_diff_and_takes_y_a_and_n() {
         .serve();
     let world = World::with_vllm(&server.base_url());
     let mut chat = world.terminal(&["chat"]);
-    chat.says("go").sees("May I? write one.txt").sees("why: writes ask").sees("it would: write ").sees("+x");
-    chat.sees("y once, a for the session").send("what\r");
-    chat.sees("nothing was decided").sees("May I?").sees("it is no: ").send("y\r");
-    chat.sees("allowed once").sees("created one.txt");
-    chat.sees("May I? write two.txt").sees("it is no: ").send("n, the name is bad\r");
-    chat.sees("denied").sees("No two.");
-    chat.says("again").sees("May I? write three.txt").sees("it is no: ").send("a\r");
-    chat.sees("allowed for the session").sees("write four.txt").sees("Both done.").sees("> ");
+    chat.says("go").sees("May I? write one.txt").sees("why: writes ask").sees("it would: write ");
+    chat.sees("a allows in this session: all ordinary writes").sees("+x").sees("s is no: ").send("what\r");
+    chat.sees("nothing was decided").sees("May I?").sees("s is no: ").send("y\r");
+    chat.sees("created one.txt");
+    chat.sees("May I? write two.txt").sees("s is no: ").send("n, the name is bad\r");
+    chat.sees("refused: the user said no to this call\n").sees("No two.");
+    chat.says("again").sees("May I? write three.txt").sees("s is no: ").send("a\r");
+    chat.sees("created three.txt").sees("write four.txt").sees("Both done.").sees("> ");
     let exists = |name: &str| world.work().join(name).exists();
     assert!(exists("one.txt") && !exists("two.txt") && exists("three.txt") && exists("four.txt"));
     let told = messages(&server.chats()[2].json(), "tool").pop().unwrap();
@@ -86,12 +86,12 @@ fn what_is_typed_ahead_approves_nothing() {
     let world = World::with_vllm(&server.base_url());
     let mut chat = world.terminal(&["chat"]);
     chat.says("go").sees("Working on").send("y\r");
-    chat.sees("sent: the model reads it").sees("May I? write a").sees("it is no: ");
+    chat.sees("sent: the model reads it").sees("May I? write a").sees("s is no: ");
     // Time enough for a wrong approval to come through.
     std::thread::sleep(Duration::from_millis(300));
     assert!(!world.work().join("a").exists());
     chat.send("n\r");
-    chat.sees("denied").sees("Well.").sees("> ");
+    chat.sees("refused").sees("Well.").sees("> ");
     assert!(!world.work().join("a").exists());
     let told = messages(&server.chats()[1].json(), "tool").pop().unwrap();
     assert!(told.contains("The user says meanwhile: y"), "{told}");
@@ -226,7 +226,7 @@ fn a_dumb_terminal_gets_lines_and_nothing_else() {
     let world = World::with_vllm(&server.base_url());
     let mut chat = world.terminal_with(&["chat"], &[("TERM", "dumb")]);
     chat.sees("> ").send("go\n");
-    chat.sees("May I? write a.txt").sees("it is no: ").send("y\n");
+    chat.sees("May I? write a.txt").sees("s is no: ").send("y\n");
     chat.sees("**Done.**").sees("> ").send(CTRL_D);
     assert_eq!(chat.ends(), 0);
     assert!(world.work().join("a.txt").exists());
