@@ -165,18 +165,21 @@ pub(crate) struct Table {
     pub(crate) peak_f32: unsafe fn(u64) -> u64,
 }
 
-/// Instances of all functions for one set: its vectors, its CPU features, the tokens per tile for
-/// plain, 8-bit and 4-bit formats, and the rows and vectors of an attention tile.
+/// Instances of all functions for one set: its vectors, those of the tiles of quantized formats, its
+/// CPU features, the tokens per tile for plain, 8-bit and 4-bit formats, and the rows and vectors of
+/// an attention tile.
 macro_rules! table {
     (
-        $set:ident, $simd:ty, $(#[$feature:meta])?,
+        $set:ident, $simd:ty, $tile:ty, $(#[$feature:meta])?,
         plain $plain:tt, wide $wide:tt, narrow $narrow:tt, attention $rows:literal $vectors:literal
     ) => {
         mod $set {
             #![allow(clippy::undocumented_unsafe_blocks, reason = "the contract is `Table`'s")]
             use super::*;
             type S = $simd;
-            table!(@tiles $(#[$feature])?, f32 f16 bf16 w8 w4 k4 k5 k6);
+            type Q = $tile;
+            table!(@tiles S $(#[$feature])?, f32 f16 bf16);
+            table!(@tiles Q $(#[$feature])?, w8 w4 k4 k5 k6);
             table!(@plain $(#[$feature])?,
                 pack::pack => fn pack_job(job: &PackJob<'_>),
                 imp::glu::<S> => fn glu(a: Activation, gate: *mut f32, up: *const f32),
@@ -189,7 +192,7 @@ macro_rules! table {
                 imp::max::<S> => fn max(x: &[f32]) -> f32,
                 imp::to_f16::<S> => fn to_f16(x: &[f32], out: &mut [u16]),
                 measure::read::<S> => fn read(bytes: &[u8]) -> u32,
-                measure::int8::<S> => fn peak_int8(n: u64) -> u64,
+                measure::int8::<Q> => fn peak_int8(n: u64) -> u64,
                 measure::bf16::<S> => fn peak_bf16(n: u64) -> u64,
                 measure::f32::<S> => fn peak_f32(n: u64) -> u64
             );
@@ -216,12 +219,15 @@ macro_rules! table {
             };
         }
     };
-    (@tiles $(#[$feature:meta])?, $($name:ident)*) => { table!(@each [$(#[$feature])?] $($name)*); };
-    (@each $feature:tt $($name:ident)*) => { $(table!(@tile $feature $name);)* };
-    (@tile [$(#[$feature:meta])?] $name:ident) => {
+    (@tiles $simd:ident $(#[$feature:meta])?, $($name:ident)*) => {
+        table!(@each $simd [$(#[$feature])?] $($name)*);
+    };
+    (@each $simd:ident $feature:tt $($name:ident)*) => { $(table!(@tile $simd $feature $name);)* };
+    (@tile $simd:ident [$(#[$feature:meta])?] $name:ident) => {
         $(#[$feature])?
         unsafe fn $name<const T: usize>(a: Tile) {
-            unsafe { tile::$name::<S, T>(a) }
+            // One token leaves registers free, and a stream of whole lines is read faster.
+            if T == 1 { unsafe { tile::$name::<S, T>(a) } } else { unsafe { tile::$name::<$simd, T>(a) } }
         }
     };
     (@plain $(#[$feature:meta])?, $($body:path => fn $name:ident($($arg:ident: $ty:ty),*) $(-> $out:ty)?),*) => {
@@ -239,29 +245,30 @@ macro_rules! table {
     (@list $name:ident [$($tokens:literal)*]) => { &[$($name::<$tokens>),*] };
 }
 
-table!(generic, Generic, , plain [1 2 3 4], wide [1 2 3 4], narrow [1 2 3 4], attention 2 2);
+table!(generic, Generic, Generic, , plain [1 2 3 4], wide [1 2 3 4], narrow [1 2 3 4], attention 2 2);
 #[cfg(target_arch = "x86_64")]
 table!(
-    avx2, crate::x86_64::avx2::Avx2, #[target_feature(enable = "avx2,fma,f16c")],
-    plain [1 2 3], wide [1 2], narrow [1 2 3], attention 2 2
+    avx2, crate::x86_64::avx2::Avx2<2>, crate::x86_64::avx2::Avx2<1>,
+    #[target_feature(enable = "avx2,fma,f16c")],
+    plain [1 2 3], wide [1 2 3 4 5 6 7 8 9 10 11 12], narrow [1 2 3 4 5 6 7 8 9 10 11 12], attention 2 2
 );
 #[cfg(target_arch = "x86_64")]
 table!(
-    avx512, crate::x86_64::avx512::Avx512<false, false>,
+    avx512, crate::x86_64::avx512::Avx512<false, false>, crate::x86_64::avx512::Avx512<false, false>,
     #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")],
     plain [1 2 3 4 5 6 7 8 9 10 11 12], wide [1 2 3 4 5 6 7 8],
     narrow [1 2 3 4 5 6 7 8 9 10 11 12], attention 4 4
 );
 #[cfg(target_arch = "x86_64")]
 table!(
-    avx512vnni, crate::x86_64::avx512::Avx512<true, false>,
+    avx512vnni, crate::x86_64::avx512::Avx512<true, false>, crate::x86_64::avx512::Avx512<true, false>,
     #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")],
     plain [1 2 3 4 5 6 7 8 9 10 11 12], wide [1 2 3 4 5 6 7 8 9 10 11 12],
     narrow [1 2 3 4 5 6 7 8 9 10 11 12], attention 4 4
 );
 #[cfg(target_arch = "x86_64")]
 table!(
-    avx512bf16, crate::x86_64::avx512::Avx512<true, true>,
+    avx512bf16, crate::x86_64::avx512::Avx512<true, true>, crate::x86_64::avx512::Avx512<true, true>,
     #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16")],
     plain [1 2 3 4 5 6 7 8 9 10 11 12], wide [1 2 3 4 5 6 7 8 9 10 11 12],
     narrow [1 2 3 4 5 6 7 8 9 10 11 12], attention 4 4

@@ -57,6 +57,9 @@ impl Simd for Generic {
     type U = B;
     type W = I;
 
+    const LANES: usize = 16;
+    const FETCH_ONE: bool = false;
+
     #[inline(always)]
     unsafe fn splat(v: f32) -> F {
         [v; 16]
@@ -143,6 +146,10 @@ impl Simd for Generic {
     unsafe fn to_f32(a: I) -> F {
         a.map(|v| v as f32)
     }
+    #[inline(always)]
+    unsafe fn int(v: i32) -> I {
+        [v; 16]
+    }
 
     #[inline(always)]
     unsafe fn load_line(p: *const u8) -> B {
@@ -184,6 +191,10 @@ impl Simd for Generic {
     #[inline(always)]
     unsafe fn nend(n: I, _bias: i32) -> I {
         n
+    }
+    #[inline(always)]
+    unsafe fn dot2(acc: I, weights: [B; 2], quads: [u32; 2]) -> I {
+        dot(dot(acc, weights[0], quads[0]), weights[1], quads[1])
     }
     #[inline(always)]
     unsafe fn split(weights: B) -> B {

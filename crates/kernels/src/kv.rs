@@ -13,6 +13,8 @@ use crate::{Error, Kernels, Pool, Rows};
 pub const BLOCK_TOKENS: usize = 32;
 /// Largest head dimension.
 pub const MAX_HEAD_DIM: usize = 1024;
+/// Keys below which storing is not worth waking the workers.
+const SERIAL_VALUES: usize = 1 << 13;
 /// Tokens per tile of keys.
 pub(crate) const KEY_TILE: usize = 16;
 
@@ -166,7 +168,7 @@ impl Kernels {
         assert!(slots.iter().all(|s| s / BLOCK_TOKENS < cache.blocks), "slots {slots:?}");
         let out = Halves(cache.bytes.as_mut_ptr().cast());
         let out = &out;
-        pool.run(heads, |head| {
+        let store = |head: usize| {
             let part = head * dim..(head + 1) * dim;
             let mut rounded = [0u16; MAX_HEAD_DIM];
             for (token, &slot) in slots.iter().enumerate() {
@@ -187,7 +189,12 @@ impl Kernels {
                     std::ptr::copy_nonoverlapping(rounded.as_ptr(), out.0.wrapping_add(value), dim);
                 }
             }
-        });
+        };
+        if slots.len() * heads * dim <= SERIAL_VALUES {
+            (0..heads).for_each(store);
+        } else {
+            pool.run(heads, store);
+        }
     }
 
     fn round(&self, kind: KvType, x: &[f32], out: &mut [u16]) {

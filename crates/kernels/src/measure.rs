@@ -126,7 +126,7 @@ pub(crate) unsafe fn int8<S: Simd>(n: u64) -> u64 {
         sum = S::add(sum, S::to_f32(S::nend(dot, 0)));
     }
     std::hint::black_box(S::reduce_add(sum));
-    n * CHAINS as u64 * 64 * 2
+    n * (CHAINS * S::LANES * 4 * 2) as u64
 }
 
 /// `n` rounds of 12 pair products; returns the operations done.

@@ -1,7 +1,8 @@
 //! The vector operations that every kernel is written in: 16 lanes of f32 or i32, or 64 bytes.
 //!
 //! All instruction sets have the same 16 lanes and sum lanes in the same tree, and `fma` rounds
-//! once everywhere; so a kernel gives the same bits on each of them. The one exception is
+//! once everywhere; so a kernel gives the same bits on each of them. A set with few registers has
+//! vectors of 8 lanes as well, for kernels that sum no lanes. The one exception is
 //! [`Simd::dot_bf16`], where the instruction of AVX512-BF16 flushes subnormals and leaves the
 //! rounding between its two products to the CPU.
 #![allow(
@@ -25,10 +26,17 @@ pub(crate) trait Simd: Copy {
     type B: Copy;
     /// Running dot products of quads whose weights are below 16, for at most 8 quads.
     type N: Copy;
-    /// A line of weights below 256, made ready for `wdot`.
+    /// A line of weights plus 128, made ready for `wdot`.
     type U: Copy;
-    /// Running dot products of quads whose weights are below 256, for at most 8 quads.
+    /// Running dot products of quads of such weights, for at most 8 quads.
     type W: Copy;
+
+    /// Lanes of a vector, 16 or 8; a line has four bytes per lane, and 8 lanes are half a line.
+    const LANES: usize;
+    /// Whether the weights of a single token are fetched ahead. CPUs with 512-bit vectors keep up by
+    /// themselves there, and lose up to 15 %; those with 256 bits win about that (measured on Zen 5
+    /// and Zen 3).
+    const FETCH_ONE: bool;
 
     unsafe fn splat(v: f32) -> Self::F;
     unsafe fn load(p: *const f32) -> Self::F;
@@ -63,6 +71,7 @@ pub(crate) trait Simd: Copy {
     unsafe fn reduce_add(a: Self::F) -> f32;
     unsafe fn reduce_max(a: Self::F) -> f32;
     unsafe fn to_f32(a: Self::I) -> Self::F;
+    unsafe fn int(v: i32) -> Self::I;
 
     unsafe fn load_line(p: *const u8) -> Self::B;
     unsafe fn and(a: Self::B, mask: u8) -> Self::B;
@@ -78,7 +87,11 @@ pub(crate) trait Simd: Copy {
     /// Adds the dot product of each lane's four weights with the four signed bytes of `quad`.
     unsafe fn ndot(n: Self::N, weights: Self::B, quad: u32) -> Self::N;
     unsafe fn nend(n: Self::N, bias: i32) -> Self::I;
+    /// Adds the dot products of two quads whose weights are below 64.
+    unsafe fn dot2(acc: Self::I, weights: [Self::B; 2], quads: [u32; 2]) -> Self::I;
     unsafe fn split(weights: Self::B) -> Self::U;
+    /// `bias` is -128 times the sum of the quads' bytes; sets that take 128 off the weights do
+    /// without it.
     unsafe fn wstart(bias: i32) -> Self::W;
     unsafe fn wdot(w: Self::W, weights: Self::U, quad: u32) -> Self::W;
     unsafe fn wend(w: Self::W, bias: i32) -> Self::I;

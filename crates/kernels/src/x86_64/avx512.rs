@@ -38,6 +38,9 @@ impl<const VNNI: bool, const BF16: bool> Simd for Avx512<VNNI, BF16> {
     /// The sums and nothing with VNNI; else those of the low and high nibbles.
     type W = [I; 2];
 
+    const LANES: usize = 16;
+    const FETCH_ONE: bool = false;
+
     #[inline(always)]
     unsafe fn splat(v: f32) -> F {
         _mm512_set1_ps(v)
@@ -130,6 +133,10 @@ impl<const VNNI: bool, const BF16: bool> Simd for Avx512<VNNI, BF16> {
     unsafe fn to_f32(a: I) -> F {
         _mm512_cvtepi32_ps(a)
     }
+    #[inline(always)]
+    unsafe fn int(v: i32) -> I {
+        _mm512_set1_epi32(v)
+    }
 
     #[inline(always)]
     unsafe fn load_line(p: *const u8) -> I {
@@ -175,6 +182,18 @@ impl<const VNNI: bool, const BF16: bool> Simd for Avx512<VNNI, BF16> {
     #[inline(always)]
     unsafe fn nend(n: I, bias: i32) -> I {
         if VNNI { n } else { _mm512_add_epi32(widen(n), _mm512_set1_epi32(bias)) }
+    }
+    #[inline(always)]
+    unsafe fn dot2(acc: I, weights: [I; 2], quads: [u32; 2]) -> I {
+        let [q0, q1] = [_mm512_set1_epi32(quads[0] as i32), _mm512_set1_epi32(quads[1] as i32)];
+        if VNNI {
+            _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(acc, weights[0], q0), weights[1], q1)
+        } else {
+            // Four products of at most 63 * 128 fit 16 bits.
+            let products =
+                _mm512_add_epi16(_mm512_maddubs_epi16(weights[0], q0), _mm512_maddubs_epi16(weights[1], q1));
+            _mm512_add_epi32(acc, widen(products))
+        }
     }
     #[inline(always)]
     unsafe fn split(weights: I) -> [I; 2] {
