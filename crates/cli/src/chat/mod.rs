@@ -259,7 +259,7 @@ impl<'a> Chat<'a> {
             pending: 0,
             doing: Doing::Waiting(now),
             turn_began: now,
-            next_word: 0,
+            next_word: show::SAID_AFTER.1,
             answer: None,
             thoughts: None,
             thoughts_shown: false,

@@ -16,7 +16,7 @@ use crate::output::{harmless, printable, tokens};
 
 /// Seconds of silence after which it is said what goes on: on a line that is written over, and on
 /// one that stays.
-const SAID_AFTER: (u64, u64) = (2, 10);
+pub(super) const SAID_AFTER: (u64, u64) = (2, 10);
 
 impl Chat<'_> {
     pub(super) fn page(&self) -> Page {

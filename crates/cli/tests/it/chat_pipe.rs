@@ -30,6 +30,7 @@ fn every_line_is_a_message_and_waits_for_the_answer_before() {
     assert_eq!(ran.succeeds().out, "Looking.\nOne **file**: `a.txt`.\nIt is empty.\n");
     assert!(ran.err.contains("ls\n  a.txt"), "{}", ran.err);
     assert!(!ran.err.contains('\x1b') && !ran.err.contains("> "), "{}", ran.err);
+    assert!(!ran.err.contains("waiting"), "nothing was waited for: {}", ran.err);
     let last = users(&server.chats()[2].json());
     assert_eq!(last, ["What is here?", "And in it?"]);
 }
