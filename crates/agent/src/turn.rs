@@ -305,8 +305,8 @@ impl<'a> Turn<'a> {
             ReplyEnd::Failed(error) if error.kind == FailureKind::ContextOverflow && reply.is_empty() => {
                 return self.overflow(model, error.window, error.message).await;
             }
-            ReplyEnd::Complete | ReplyEnd::ThoughtTooLong => {}
-            ReplyEnd::Stopped | ReplyEnd::OutOfTime | ReplyEnd::Failed(_) => {
+            ReplyEnd::Complete => {}
+            ReplyEnd::ThoughtTooLong | ReplyEnd::Stopped | ReplyEnd::OutOfTime | ReplyEnd::Failed(_) => {
                 return Err(self.broken_off(model, reply).await?);
             }
         }
@@ -451,7 +451,14 @@ impl<'a> Turn<'a> {
             ReplyEnd::OutOfTime => self.out_of_time(),
             ReplyEnd::Failed(error) if shown => Outcome::Cut { message: error.message },
             ReplyEnd::Failed(error) => Outcome::Failed { kind: error.kind, message: error.message },
-            ReplyEnd::Complete | ReplyEnd::ThoughtTooLong => Outcome::Done,
+            ReplyEnd::ThoughtTooLong => Outcome::Failed {
+                kind: FailureKind::Empty,
+                message:
+                    "the model gave no answer: it thought beyond its limit twice, the second time though \
+                          it was told not to think"
+                        .to_owned(),
+            },
+            ReplyEnd::Complete => Outcome::Done,
         })
     }
 

@@ -1,5 +1,7 @@
 //! Sessions through the binary.
 
+use std::io::Read;
+
 use chela_server::{Scripted, Turn};
 use serde_json::{Value, json};
 
@@ -80,6 +82,81 @@ fn a_session_is_resumed_with_a_message_and_shows_who_answered() {
     }
     world.run(&["sessions", "delete", "last"]).succeeds();
     world.run(&["sessions", "show", "s"]).fails(2, &[]);
+}
+
+#[test]
+fn one_session_has_one_writer_and_everything_else_runs_beside_it() {
+    let server = Scripted::new()
+        .model("m")
+        .turn(Turn::text("part").pause(std::time::Duration::from_secs(60)))
+        .respond(|_| Turn::text("ok"))
+        .serve();
+    let world = World::with_vllm(&server.base_url());
+    let mut child = world.spawn(&["agent", "--session", "s", "-m", "hi"]);
+    let mut part = [0; 4];
+    child.stdout.as_mut().unwrap().read_exact(&mut part).unwrap();
+    let pid = child.id().to_string();
+    world
+        .run(&["agent", "--session", "s", "-m", "x"])
+        .fails(1, &["s is open in another process", &pid, "--session"]);
+    world.run(&["agent", "--session", "last", "-m", "x"]).fails(1, &["open in another process"]);
+    world.run(&["sessions", "delete", "s"]).fails(1, &["open in another process"]);
+    for beside in [
+        &["sessions", "list"][..],
+        &["sessions", "show", "s"],
+        &["sessions", "search", "hi"],
+        &["models", "list", "--refresh"],
+        &["models", "status"],
+        &["config", "validate"],
+        &["trust", "list"],
+        &["agent", "-m", "another one"],
+        &["agent", "--session", "t", "-m", "a named one"],
+    ] {
+        world.run(beside).succeeds();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(world.run(&["agent", "--session", "s", "-m", "and now?"]).succeeds().out, "ok\n");
+}
+
+#[test]
+fn a_damaged_session_is_set_aside_alone() {
+    let server = Scripted::new().model("m").respond(|_| Turn::text("the answer is blue")).serve();
+    let world = World::with_vllm(&server.base_url());
+    for name in ["bad", "good"] {
+        world.run(&["agent", "--session", name, "-m", "What colour?"]).succeeds();
+    }
+    let db = rusqlite::Connection::open(world.home().join("sessions.db")).unwrap();
+    db.execute(
+        "UPDATE item SET body = replace(body, 'blue', 'pink') WHERE session = 1 AND body LIKE '%blue%'",
+        [],
+    )
+    .unwrap();
+    world
+        .run(&["agent", "--session", "bad", "-m", "And?"])
+        .fails(1, &["session bad is damaged", "checksum", "sessions delete"]);
+    world.run(&["agent", "--session", "good", "-m", "And?"]).succeeds();
+    // The newest that can be continued, and a list that says what is wrong with the other one.
+    world.run(&["agent", "--session", "last", "-m", "And?"]).succeeds();
+    assert!(world.run(&["sessions", "list"]).succeeds().out.contains("damaged"));
+    world.run(&["sessions", "delete", "bad"]).succeeds();
+    world.run(&["agent", "--session", "bad", "-m", "Anew."]).succeeds();
+}
+
+#[test]
+fn a_newer_store_is_refused_by_name_and_left_as_it_is() {
+    let server = Scripted::new().model("m").respond(|_| Turn::text("ok")).serve();
+    let world = World::with_vllm(&server.base_url());
+    world.run(&["agent", "-m", "hi"]).succeeds();
+    let db = rusqlite::Connection::open(world.home().join("sessions.db")).unwrap();
+    db.pragma_update(None, "user_version", 99).unwrap();
+    for args in [&["agent", "-m", "hi"][..], &["sessions", "list"]] {
+        world.run(args).fails(1, &["sessions.db", "version 99", "newer version"]);
+    }
+    assert_eq!(server.chats().len(), 1);
+    world.run(&["models", "list"]).succeeds();
+    let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    assert_eq!(version, 99);
 }
 
 #[test]

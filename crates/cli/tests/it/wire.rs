@@ -9,7 +9,8 @@ fn texts(values: &Value) -> Vec<String> {
 /// True for the request by which the agent has the conversation summarised.
 pub fn is_summary(body: &Value) -> bool {
     let last = body["messages"].as_array().unwrap().last().unwrap();
-    last["role"] == "user" && last["content"].as_str().is_some_and(|text| text.starts_with("Summarise the conversation"))
+    last["role"] == "user"
+        && last["content"].as_str().is_some_and(|text| text.starts_with("Summarise the conversation"))
 }
 
 /// Asserts that one conversation is as strict chat templates and servers want it: one system message, no
