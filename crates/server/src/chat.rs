@@ -55,6 +55,12 @@ async fn whole(
     let mut answer = fold.finish();
     for choice in &mut answer.choices {
         let message = &mut choice.message;
+        // the fold keeps it under one name
+        match writer.reasoning {
+            ReasoningField::Reasoning => {}
+            ReasoningField::Both => message.reasoning_content.clone_from(&message.reasoning),
+            ReasoningField::ReasoningContent => message.reasoning_content = message.reasoning.take(),
+        }
         let silent = message.reasoning_text().is_none() && message.tool_calls.is_empty();
         if message.content.is_none() && (silent && !writer.null_content || writer.must_call) {
             message.content = Some(String::new());

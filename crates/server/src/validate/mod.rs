@@ -49,7 +49,7 @@ pub(crate) fn chat(
     Ok(Validated {
         id: answer_id("chatcmpl", headers, id),
         created: now(),
-        model: model.clone(),
+        model: named(models, model),
         client: client(headers, user),
         request,
     })
@@ -71,10 +71,16 @@ pub(crate) fn completion(
     Ok(Validated {
         id: answer_id("cmpl", headers, id),
         created: now(),
-        model: model.clone(),
+        model: named(models, model),
         client: client(headers, user),
         request,
     })
+}
+
+/// The model under the first of its names, which stands in answers.
+fn named(models: &[ModelCard], asked: &ModelCard) -> ModelCard {
+    let same = |other: &&ModelCard| other.root.is_some() && other.root == asked.root;
+    models.iter().find(same).unwrap_or(asked).clone()
 }
 
 fn answer_id(prefix: &str, headers: &HeaderMap, own: Option<&str>) -> String {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // helpers outside of test functions
 
 mod cache;
+mod hostile;
 mod liveness;
 mod requests;
 mod templates;
@@ -36,9 +37,13 @@ fn engine_options() -> EngineOptions {
     }
 }
 
-/// A loaded backend with these settings.
+/// A loaded backend with these settings, named `tiny`.
 fn backend(settings: ServeSettings) -> EngineBackend {
-    let settings = ServeSettings { names: vec!["tiny".into()], root: "tiny-model".into(), ..settings };
+    named_backend(ServeSettings { names: vec!["tiny".into()], ..settings })
+}
+
+fn named_backend(settings: ServeSettings) -> EngineBackend {
+    let settings = ServeSettings { root: "tiny-model".into(), ..settings };
     let backend = EngineBackend::new(settings);
     backend.load(&fixtures().join("tiny-model"), &engine_options(), &mut |_| {}).unwrap();
     backend
