@@ -22,6 +22,8 @@ pub(super) struct Choice {
     parser: Option<OutputParser>,
     /// White space that is text unless a call follows it; none is held where no call can come.
     space: Option<String>,
+    /// Whether white space before the text is dropped: the text is held to a form and has not begun.
+    trim: bool,
     begun: bool,
 }
 
@@ -49,6 +51,7 @@ impl Choice {
             reasoning: parser.as_ref().map_or_else(Reasoning::default, |p| Reasoning::new(model, p)),
             space: (parser.is_some() && calls).then(String::new),
             parser,
+            trim: reading.exact,
             begun: false,
         }
     }
@@ -111,6 +114,11 @@ impl Choice {
         let number = |index: usize| u32::try_from(index).unwrap_or(u32::MAX);
         match piece {
             Read::Text(text) | Read::Malformed { index: None, raw: text, .. } => {
+                let text = if self.trim { text.trim_start().to_owned() } else { text };
+                if text.is_empty() {
+                    return None;
+                }
+                self.trim = false;
                 let Some(space) = &mut self.space else { return Some(Part::Text(text)) };
                 if text.trim().is_empty() {
                     space.push_str(&text);

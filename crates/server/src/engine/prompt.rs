@@ -31,6 +31,8 @@ pub(super) struct Prepared {
 pub(super) struct Reading {
     /// The parser of calls and reasoning; none in plain completions.
     pub(super) parser: Option<ParserOptions>,
+    /// Whether the text is held to a form, which white space around it is no part of.
+    pub(super) exact: bool,
     /// Whether a named function must be called, which ends with `stop` as in vLLM.
     pub(super) named: bool,
     /// Whether a call's id counts the calls, as Kimi's do.
@@ -67,6 +69,7 @@ impl Model {
         let ids = self.ids(&text, &sampled, false)?;
         let reasoning = self.reasoning(&text, thinking);
         let (calls, choice) = self.calls(chat);
+        let structured = is_structured(chat);
         let Held { grammar, calls: guarded } = structured::hold(&Wanted {
             response_format: chat.response_format.as_ref(),
             structured: chat.structured_outputs.as_ref(),
@@ -77,7 +80,10 @@ impl Model {
                 parallel: chat.parallel_tool_calls.unwrap_or(true),
                 dialect: self.dialect.unwrap_or(chela_chat::Dialect::Json),
             }),
-            reasoning,
+            reasoning: match structured && calls.is_none() {
+                true => self.free_before(reasoning),
+                false => reasoning,
+            },
             specials: &self.specials,
             check: &|grammar| self.engine.check_grammar(grammar),
         })?;
@@ -96,6 +102,7 @@ impl Model {
         };
         let reading = Reading {
             parser: Some(self.parser(chat, guarded, calls, reasoning)),
+            exact: structured,
             named: matches!(choice, Some(ToolChoice::Function(_))),
             counted_ids: self.dialect == Some(chela_chat::Dialect::KimiK2),
             return_ids: sampled.return_token_ids.unwrap_or(false),
@@ -185,6 +192,18 @@ impl Model {
         let names = ["enable_thinking", "thinking"];
         let thinking = names.iter().find_map(|name| kwargs.get(*name)?.as_bool());
         (kwargs, thinking)
+    }
+
+    /// What may stand before an answer that is held to a form. As in vLLM, a model that nobody expects
+    /// to reason is held to it from its first token on.
+    fn free_before(&self, reasoning: ReasoningMode) -> ReasoningMode {
+        match reasoning {
+            ReasoningMode::Style { opened: false, style } if style != ReasoningStyle::Harmony => {
+                if self.settings.reasoning.is_some() { reasoning } else { ReasoningMode::Off }
+            }
+            ReasoningMode::Any => ReasoningMode::Off,
+            other => other,
+        }
     }
 
     /// The choice under which calls may be made, and the choice that was asked for.
@@ -315,6 +334,12 @@ impl Model {
 enum Either<'a> {
     Text(&'a str),
     Ids(&'a [i64]),
+}
+
+/// Whether the text of the answer is held to a form.
+fn is_structured(chat: &ChatRequest) -> bool {
+    let format = chat.response_format.as_ref();
+    chat.structured_outputs.is_some() || format.is_some_and(|format| format.kind != "text")
 }
 
 /// The text of the last message, if it is the assistant's, for `echo`.
