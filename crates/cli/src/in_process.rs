@@ -24,6 +24,7 @@ const LOCAL: &str = "local";
 pub fn prepare(context: &mut Context, command: &Command) -> Outcome {
     let named = match command {
         Command::Agent(args) => args.model.as_deref(),
+        Command::Chat(args) => args.model.as_deref(),
         Command::Models(Models::Status { model, .. }) => model.as_deref(),
         Command::Models(Models::Set { model, .. }) => Some(model.as_str()),
         _ => return Ok(()),

@@ -80,7 +80,7 @@ pub(crate) fn hold(wanted: &Wanted<'_>) -> Result<Held, ApiError> {
 }
 
 fn refused(error: GrammarError) -> ApiError {
-    ApiError::bad_request(None, format!("Grammar error: {}", error.reason))
+    ApiError::bad_request(None, format!("Grammar error: {}", error.reason.trim_end()))
 }
 
 /// The grammar of an answer that may call.
