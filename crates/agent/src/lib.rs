@@ -20,6 +20,7 @@ pub mod prompt;
 pub mod remote;
 pub mod secrets;
 mod settings;
+pub mod shell;
 mod step;
 pub mod tool;
 pub mod transcript;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use chela_protocol::{ApproveMode, Right, Taint};
 
 use crate::secrets::secret;
+use crate::shell;
 
 /// One call as the policy sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +34,14 @@ pub struct Mode {
 pub enum Grant {
     /// Ordinary files of the workspace may be created and changed.
     WorkspaceWrites,
+    /// Commands of this kind ([`crate::shell::kind`]) in this folder, in the sandbox and without
+    /// network.
+    Commands {
+        /// As in `cargo test`.
+        kind: String,
+        /// The folder.
+        cwd: String,
+    },
     /// Exactly this.
     Exact(Right),
     /// A host that a call was allowed to reach. It is no new one for as long as nothing private
@@ -69,6 +78,8 @@ pub struct Policy {
     /// Files and folders that later sessions read as instructions or memory, besides the
     /// instruction files of any folder.
     pub instructions: Vec<PathBuf>,
+    /// Folders besides the workspace that may be read: what tools kept there for the model.
+    pub readable: Vec<PathBuf>,
 }
 
 /// Files by which a folder instructs agents.
@@ -163,12 +174,17 @@ impl Policy {
     pub fn grants(&self, rights: &[Right]) -> (Vec<Grant>, String) {
         let grant = |right: &Right| match right {
             Right::Write { path } if self.is_ordinary(Path::new(path)) => Grant::WorkspaceWrites,
+            Right::Exec { command, cwd, sandboxed: true, network: false } if shell::kind(command).is_some() => {
+                let kind = shell::kind(command).unwrap_or_default().to_owned();
+                Grant::Commands { kind, cwd: cwd.clone() }
+            }
             other => Grant::Exact(other.clone()),
         };
         let mut grants: Vec<Grant> = rights.iter().map(grant).collect();
         grants.dedup();
         let word = |grant: &Grant| match grant {
             Grant::WorkspaceWrites => "all ordinary writes in the workspace".to_owned(),
+            Grant::Commands { kind, .. } => format!("every plain `{kind} …` in this folder"),
             Grant::Exact(Right::Read { path }) => format!("reading {path}"),
             Grant::Exact(Right::Write { path }) => format!("writing {path}"),
             Grant::Exact(Right::Exec { .. }) => "exactly this command in this folder".to_owned(),
@@ -221,6 +237,9 @@ impl Policy {
         let shown = path.display();
         if let Some(what) = secret(path) {
             return Answer::Ask(format!("{shown} may hold {what}"));
+        }
+        if within(path, &self.readable) {
+            return Answer::Allow;
         }
         if within(path, &self.protected) {
             return Answer::Ask(format!("{shown} holds Chela's own keys, config or sessions"));
@@ -302,6 +321,13 @@ fn granted(policy: &Policy, right: &Right, taint: Taint, mode: &Mode) -> bool {
 
 fn within(path: &Path, places: &[PathBuf]) -> bool {
     places.iter().any(|place| path.starts_with(place))
+}
+
+/// True for the name of a file or folder that instructs later sessions, or runs code outside the
+/// sandbox when the user next works in its folder.
+#[must_use]
+pub fn acts_later(name: &str) -> bool {
+    INSTRUCTION_FILES.iter().chain(RUNS_LATER).any(|later| name.eq_ignore_ascii_case(later))
 }
 
 fn runs_later(path: &Path) -> Option<&'static str> {
