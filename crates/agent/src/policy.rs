@@ -174,7 +174,9 @@ impl Policy {
     pub fn grants(&self, rights: &[Right]) -> (Vec<Grant>, String) {
         let grant = |right: &Right| match right {
             Right::Write { path } if self.is_ordinary(Path::new(path)) => Grant::WorkspaceWrites,
-            Right::Exec { command, cwd, sandboxed: true, network: false } if shell::kind(command).is_some() => {
+            Right::Exec { command, cwd, sandboxed: true, network: false }
+                if shell::kind(command).is_some() =>
+            {
                 let kind = shell::kind(command).unwrap_or_default().to_owned();
                 Grant::Commands { kind, cwd: cwd.clone() }
             }

@@ -4,8 +4,8 @@
 /// Characters that make a command more than one simple command, or its words something else than
 /// they look like (POSIX.1-2024, Shell Command Language, 2.2 and 2.3), quoted or not.
 const META: &[char] = &[
-    ';', '&', '|', '`', '$', '<', '>', '(', ')', '{', '}', '\\', '*', '?', '[', ']', '#', '!', '~', '\n', '\r',
-    '\0',
+    ';', '&', '|', '`', '$', '<', '>', '(', ')', '{', '}', '\\', '*', '?', '[', ']', '#', '!', '~', '\n',
+    '\r', '\0',
 ];
 
 /// The words of a command that is one simple command and nothing else; none where there is any
@@ -46,26 +46,93 @@ fn words(text: &str) -> Option<Vec<String>> {
 /// to all of its kind. What can run any other program or delete what it is given is not among
 /// them.
 const KINDS: &[&str] = &[
-    "cargo build", "cargo check", "cargo clippy", "cargo doc", "cargo fmt", "cargo metadata", "cargo nextest",
-    "cargo test", "cargo tree", "cat", "cut", "diff", "du", "file", "git blame", "git branch", "git diff",
-    "git log", "git ls-files", "git show", "git status", "go build", "go fmt", "go list", "go test", "go vet",
-    "grep", "head", "ls", "mypy", "npm test", "pwd", "pytest", "rg", "ruff", "stat", "tail", "tree", "tsc",
-    "uniq", "wc",
+    "cargo build",
+    "cargo check",
+    "cargo clippy",
+    "cargo doc",
+    "cargo fmt",
+    "cargo metadata",
+    "cargo nextest",
+    "cargo test",
+    "cargo tree",
+    "cat",
+    "cut",
+    "diff",
+    "du",
+    "file",
+    "git blame",
+    "git branch",
+    "git diff",
+    "git log",
+    "git ls-files",
+    "git show",
+    "git status",
+    "go build",
+    "go fmt",
+    "go list",
+    "go test",
+    "go vet",
+    "grep",
+    "head",
+    "ls",
+    "mypy",
+    "npm test",
+    "pwd",
+    "pytest",
+    "rg",
+    "ruff",
+    "stat",
+    "tail",
+    "tree",
+    "tsc",
+    "uniq",
+    "wc",
 ];
 
 /// The kind of a command, as in `git status`; none where only the exact command can be remembered.
 #[must_use]
 pub fn kind(command: &str) -> Option<&'static str> {
     let words = simple(command)?;
-    let is = |kind: &&&str| kind.split(' ').eq(words.iter().take(kind.split(' ').count()).map(String::as_str));
+    let is =
+        |kind: &&&str| kind.split(' ').eq(words.iter().take(kind.split(' ').count()).map(String::as_str));
     KINDS.iter().find(is).copied()
 }
 
 /// Programs that are of no use without a network.
 const NETWORK_PROGRAMS: &[&str] = &[
-    "aria2c", "axel", "curl", "dig", "ftp", "gh", "glab", "host", "http", "https", "lftp", "lynx", "mosh", "nc",
-    "ncat", "netcat", "nmap", "nslookup", "npx", "ping", "pipx", "rclone", "scp", "sftp", "ssh", "telnet",
-    "traceroute", "uvx", "w3m", "wget", "whois", "xh", "yt-dlp",
+    "aria2c",
+    "axel",
+    "curl",
+    "dig",
+    "ftp",
+    "gh",
+    "glab",
+    "host",
+    "http",
+    "https",
+    "lftp",
+    "lynx",
+    "mosh",
+    "nc",
+    "ncat",
+    "netcat",
+    "nmap",
+    "nslookup",
+    "npx",
+    "ping",
+    "pipx",
+    "rclone",
+    "scp",
+    "sftp",
+    "ssh",
+    "telnet",
+    "traceroute",
+    "uvx",
+    "w3m",
+    "wget",
+    "whois",
+    "xh",
+    "yt-dlp",
 ];
 
 /// Programs that need a network for some of what they do: the words that say so.
@@ -103,8 +170,8 @@ const NETWORK_WORDS: &[(&str, &[&str])] = &[
 
 /// Programs that start the program that follows them.
 const PREFIXES: &[&str] = &[
-    "sudo", "doas", "env", "nohup", "time", "timeout", "nice", "ionice", "stdbuf", "exec", "command", "xargs",
-    "then", "do", "else", "if", "while", "until", "!", "{", "builtin", "setsid",
+    "sudo", "doas", "env", "nohup", "time", "timeout", "nice", "ionice", "stdbuf", "exec", "command",
+    "xargs", "then", "do", "else", "if", "while", "until", "!", "{", "builtin", "setsid",
 ];
 
 /// True for a command that plainly needs a network. It may err on either side: without a network a
@@ -130,7 +197,9 @@ fn part_wants_network(part: &str) -> bool {
         words[..*at].iter().all(|word| {
             let plain = word.rsplit('/').next().unwrap_or_default();
             let value = word.starts_with('-') || word.contains('=') || word.parse::<f64>().is_ok();
-            value || PREFIXES.contains(&plain) || word.strip_suffix(['s', 'm']).is_some_and(|n| n.parse::<u32>().is_ok())
+            value
+                || PREFIXES.contains(&plain)
+                || word.strip_suffix(['s', 'm']).is_some_and(|n| n.parse::<u32>().is_ok())
         })
     };
     (0..words.len()).take_while(|at| starts(at)).any(|at| {
@@ -146,7 +215,8 @@ fn names_network(program: &str, rest: &[&str]) -> bool {
         "rsync" => rest.iter().any(|word| remote(&word)),
         // `git -C folder pull`, `npm --prefix x install`: the first word that is one of these.
         _ if program.starts_with("python") => {
-            rest.windows(2).any(|pair| pair == ["-m", "pip"]) && rest.iter().any(|word| ["install", "download"].contains(word))
+            rest.windows(2).any(|pair| pair == ["-m", "pip"])
+                && rest.iter().any(|word| ["install", "download"].contains(word))
         }
         "yarn" if rest.is_empty() => true,
         _ => {
@@ -175,12 +245,16 @@ mod tests {
             ("printf '' ''", &["printf", "", ""]),
         ];
         for (command, words) in table {
-            assert_eq!(simple(command).as_deref(), Some(&words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>()[..]), "{command}");
+            assert_eq!(
+                simple(command).as_deref(),
+                Some(&words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>()[..]),
+                "{command}"
+            );
         }
         let refused = [
-            "", "  ", "a; b", "a & b", "a && b", "a | b", "a || b", "a `b`", "a $(b)", "a $b", "a > b", "a < b", "a 2>&1",
-            "(a)", "{ a; }", "a\nb", "a \\; b", "a 'b", "a \"b", "X=1 a", "a *", "a ?", "! a", "a # b", "a 'b;c'", "~/a",
-            "a \r b", "''",
+            "", "  ", "a; b", "a & b", "a && b", "a | b", "a || b", "a `b`", "a $(b)", "a $b", "a > b",
+            "a < b", "a 2>&1", "(a)", "{ a; }", "a\nb", "a \\; b", "a 'b", "a \"b", "X=1 a", "a *", "a ?",
+            "! a", "a # b", "a 'b;c'", "~/a", "a \r b", "''",
         ];
         for command in refused {
             assert_eq!(simple(command), None, "{command:?}");
@@ -213,21 +287,71 @@ mod tests {
     #[test]
     fn what_plainly_needs_a_network() {
         let networked = [
-            "curl http://x", "/usr/bin/curl x", "cd a && wget x", "git clone u", "git -C a pull", "git push origin main",
-            "git fetch", "pip install x", "python3 -m pip install x", "npm install", "npm ci", "npx create-x", "cargo install x",
-            "cargo fetch", "sudo apt-get install -y x", "FOO=1 curl x", "timeout 5 curl x", "timeout 5s curl x", "env A=b curl x",
-            "sh -c 'curl x'", "bash -c \"cd a; git pull\"", "echo $(curl x)", "echo `curl x`", "x | curl -d @- y",
-            "ssh host", "scp a h:b", "rsync -a a h:b", "rsync a rsync://h/b", "yarn", "yarn add x", "go get x", "go mod download",
-            "(curl x)", "if curl x; then y; fi", "nohup curl x &", "xargs curl", "uv pip install x", "poetry add x",
-            "exec curl x", "true\ncurl x",
+            "curl http://x",
+            "/usr/bin/curl x",
+            "cd a && wget x",
+            "git clone u",
+            "git -C a pull",
+            "git push origin main",
+            "git fetch",
+            "pip install x",
+            "python3 -m pip install x",
+            "npm install",
+            "npm ci",
+            "npx create-x",
+            "cargo install x",
+            "cargo fetch",
+            "sudo apt-get install -y x",
+            "FOO=1 curl x",
+            "timeout 5 curl x",
+            "timeout 5s curl x",
+            "env A=b curl x",
+            "sh -c 'curl x'",
+            "bash -c \"cd a; git pull\"",
+            "echo $(curl x)",
+            "echo `curl x`",
+            "x | curl -d @- y",
+            "ssh host",
+            "scp a h:b",
+            "rsync -a a h:b",
+            "rsync a rsync://h/b",
+            "yarn",
+            "yarn add x",
+            "go get x",
+            "go mod download",
+            "(curl x)",
+            "if curl x; then y; fi",
+            "nohup curl x &",
+            "xargs curl",
+            "uv pip install x",
+            "poetry add x",
+            "exec curl x",
+            "true\ncurl x",
         ];
         for command in networked {
             assert!(wants_network(command), "{command}");
         }
         let not = [
-            "ls", "make", "cargo build", "cargo test", "git status", "git commit -m x", "git log", "npm test", "npm run build",
-            "rsync -a a b", "python3 x.py", "grep curl README.md", "cat curl.txt", "echo pip", "pytest", "go build ./...",
-            "go test", "cargo run", "man curl", "which curl",
+            "ls",
+            "make",
+            "cargo build",
+            "cargo test",
+            "git status",
+            "git commit -m x",
+            "git log",
+            "npm test",
+            "npm run build",
+            "rsync -a a b",
+            "python3 x.py",
+            "grep curl README.md",
+            "cat curl.txt",
+            "echo pip",
+            "pytest",
+            "go build ./...",
+            "go test",
+            "cargo run",
+            "man curl",
+            "which curl",
         ];
         for command in not {
             assert!(!wants_network(command), "{command}");

@@ -18,6 +18,7 @@ fn policy() -> Policy {
         workspace: "/home/u/w".into(),
         protected: vec!["/home/u/.chela".into(), "/home/u/w/chela.json5".into()],
         instructions: vec!["/home/u/w/memory".into()],
+        readable: vec!["/home/u/.chela/outputs/w".into()],
     }
 }
 

@@ -7,7 +7,9 @@
 //! [`ToolResult`](chela_agent::tool::ToolResult): lenient in what they take, exact in what they
 //! say, never blank.
 
+pub mod exec;
 pub mod files;
 pub mod memory;
+pub mod sandbox;
 pub mod undo;
 pub mod web;

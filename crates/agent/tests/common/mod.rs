@@ -242,6 +242,7 @@ impl Setup {
                 workspace: self.settings.workspace.clone(),
                 protected: vec!["/home/u/.chela".into()],
                 instructions: vec![],
+                readable: vec![],
             },
             settings: self.settings,
             tools: Registry::new(self.tools),

@@ -97,6 +97,7 @@ impl Place {
                 workspace,
                 protected: vec![self.root.join("chela")],
                 instructions: vec![self.root.join("w/memory")],
+                readable: vec![],
             },
             models: Arc::new(models),
             model,
