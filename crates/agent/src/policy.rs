@@ -282,11 +282,7 @@ impl Policy {
     }
 
     fn instructs(&self, path: &Path) -> bool {
-        let named = path.file_name().is_some_and(|name| {
-            let mut files = INSTRUCTION_FILES.iter().chain(OTHERS_INSTRUCTIONS);
-            files.any(|file| name.eq_ignore_ascii_case(file))
-        });
-        named || within(path, &self.instructions)
+        instructs(path) || within(path, &self.instructions)
     }
 
     /// A file of the workspace about which nothing is special.
@@ -317,6 +313,11 @@ fn granted(policy: &Policy, right: &Right, taint: Taint, mode: &Mode) -> bool {
         Grant::WorkspaceWrites => {
             matches!(right, Right::Write { path } if policy.is_ordinary(Path::new(path)))
         }
+        Grant::Commands { kind, cwd } => matches!(
+            right,
+            Right::Exec { command, cwd: here, sandboxed: true, network: false }
+                if here == cwd && shell::kind(command) == Some(kind.as_str())
+        ),
         Grant::Reached(reached) => !taint.private && matches!(right, Right::Net { host } if host == reached),
     })
 }
@@ -325,11 +326,18 @@ fn within(path: &Path, places: &[PathBuf]) -> bool {
     places.iter().any(|place| path.starts_with(place))
 }
 
-/// True for the name of a file or folder that instructs later sessions, or runs code outside the
-/// sandbox when the user next works in its folder.
+/// True for a path (relative to the workspace) that instructs later sessions, or runs code outside
+/// the sandbox when the user next works there.
 #[must_use]
-pub fn acts_later(name: &str) -> bool {
-    INSTRUCTION_FILES.iter().chain(RUNS_LATER).any(|later| name.eq_ignore_ascii_case(later))
+pub fn acts_later(path: &Path) -> bool {
+    instructs(path) || runs_later(path).is_some()
+}
+
+fn instructs(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| {
+        let mut files = INSTRUCTION_FILES.iter().chain(OTHERS_INSTRUCTIONS);
+        files.any(|file| name.eq_ignore_ascii_case(file))
+    })
 }
 
 fn runs_later(path: &Path) -> Option<&'static str> {

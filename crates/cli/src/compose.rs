@@ -10,8 +10,10 @@ use chela_agent::tool::{Registry, resolve};
 use chela_agent::{Agent, Parts, Recall, Settings};
 use chela_client::{Catalog, Http, ModelClient, Timing};
 use chela_protocol::{ApproveMode, Thinking};
+use chela_tools::exec::{self, Exec, Outputs};
 use chela_tools::files::{self, Files};
 use chela_tools::memory::{Memory, Notes};
+use chela_tools::sandbox::{self, Sandbox};
 use chela_tools::undo::UndoLog;
 use chela_tools::web::WebFetch;
 use jiff::tz::TimeZone;
@@ -53,6 +55,7 @@ pub fn tools(context: &Context, workspace: &Path, http: Arc<Http>) -> Tools {
     let files = Files::new(Arc::clone(&undo), home);
     let notes = Notes::new(workspace.to_owned(), Arc::clone(&undo), TimeZone::system());
     let mut tools = files::tools(&files);
+    tools.push(Arc::new(exec(context, workspace, Arc::clone(&undo))));
     tools.push(Arc::new(WebFetch::new(http)));
     tools.push(Arc::new(Memory::new(Arc::clone(&notes))));
     Tools { registry: Registry::new(tools), undo, notes }
@@ -113,10 +116,65 @@ fn settings(context: &Context, wishes: &Wishes, workspace: PathBuf) -> Settings 
 
 /// Keys, configuration and the store are never written by the agent.
 fn policy(context: &Context, workspace: PathBuf) -> Policy {
-    // The folder may not be there yet.
-    let home = context.paths.home();
-    let mut protected = vec![resolve(home, "").unwrap_or_else(|_| home.to_owned())];
+    let (protected, instructions) = (protected(context), instructions(&workspace));
+    let readable = vec![outputs(context, &workspace).folder().to_owned()];
+    Policy { workspace, protected, instructions, readable }
+}
+
+fn protected(context: &Context) -> Vec<PathBuf> {
+    let mut protected = vec![own_folder(context)];
     protected.extend(context.loaded.files.iter().filter_map(|file| file.canonicalize().ok()));
-    let instructions = vec![workspace.join("memory")];
-    Policy { workspace, protected, instructions }
+    protected
+}
+
+/// The folder may not be there yet.
+fn own_folder(context: &Context) -> PathBuf {
+    let home = context.paths.home();
+    resolve(home, "").unwrap_or_else(|_| home.to_owned())
+}
+
+fn instructions(workspace: &Path) -> Vec<PathBuf> {
+    vec![workspace.join("memory")]
+}
+
+/// Outputs of commands in this workspace; of another one's, the model reads nothing.
+fn outputs(context: &Context, workspace: &Path) -> Outputs {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    workspace.hash(&mut hasher);
+    let name = format!("{:08x}", hasher.finish() >> 32);
+    Outputs::new(own_folder(context).join(context.paths.outputs().file_name().unwrap_or_default()).join(name))
+}
+
+fn exec(context: &Context, workspace: &Path, undo: Arc<UndoLog>) -> Exec {
+    let env = context.env().iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let settings = exec::Settings { env: exec::scrub(env), outputs: outputs(context, workspace) };
+    Exec::new(Arc::new(sandbox(context, workspace)), settings, undo)
+}
+
+/// The sandbox of a workspace.
+pub fn sandbox(context: &Context, workspace: &Path) -> Sandbox {
+    Sandbox::new(sandbox::Settings {
+        program: PathBuf::from("/proc/self/exe"),
+        home: context.env().get(chela_config::env::HOME).map(PathBuf::from),
+        visible: visible(context),
+        hidden: protected(context),
+        frozen: instructions(workspace),
+    })
+}
+
+/// What commands see of the home folder. A path that takes a variable that is not set is left out.
+fn visible(context: &Context) -> Vec<PathBuf> {
+    /// Where toolchains lie, below the home folder.
+    const TOOLCHAINS: &[&str] = &[".cargo", ".rustup", ".local", ".npm", ".nvm", ".pyenv", ".gitconfig"];
+    /// The same, where the user says so.
+    const VARIABLES: &[&str] = &["CARGO_HOME", "RUSTUP_HOME", "NVM_DIR", "PYENV_ROOT"];
+    let env = context.env();
+    if let Some(paths) = &context.loaded.config.sandbox.visible {
+        return paths.iter().filter_map(|path| path.resolve(env).ok()).collect();
+    }
+    let home = env.get(chela_config::env::HOME).map(PathBuf::from);
+    let below_home = home.iter().flat_map(|home| TOOLCHAINS.iter().map(|name| home.join(name)));
+    let named = VARIABLES.iter().filter_map(|name| env.get(name)).map(PathBuf::from);
+    below_home.chain(named).filter(|path| path.is_absolute()).collect()
 }

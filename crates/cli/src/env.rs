@@ -21,6 +21,11 @@ pub struct Surroundings {
     pub stderr_is_terminal: bool,
 }
 
+/// Where this program was started as the helper of the sandbox: how that ended.
+pub fn sandbox_helper() -> Option<std::process::ExitCode> {
+    chela_tools::sandbox::helper(std::env::args_os())
+}
+
 impl Surroundings {
     /// Reads them.
     pub fn read() -> Self {

@@ -31,6 +31,10 @@ use crate::env::Surroundings;
 use crate::exit::{Code, Outcome};
 
 fn main() -> ExitCode {
+    // First of all, while there is one thread: what the sandbox changes holds for a thread alone.
+    if let Some(code) = env::sandbox_helper() {
+        return code;
+    }
     let line = match commands::serve::flags::translate(std::env::args_os().collect()) {
         Ok(line) => line,
         Err(message) => {

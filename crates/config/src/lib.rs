@@ -25,6 +25,7 @@ mod openclaw;
 mod paths;
 mod redact;
 mod reference;
+mod sandbox;
 mod secret;
 mod shape;
 mod show;
@@ -46,6 +47,7 @@ pub use models::{
 pub use network::Network;
 pub use paths::{ConfigFile, NamedBy, NoHome, Paths};
 pub use reference::{json_schema, reference_markdown};
+pub use sandbox::Sandbox;
 pub use secret::{Secret, SecretError, SecretRef, SecretSource};
 pub use show::ShowError;
 pub use source::Place;

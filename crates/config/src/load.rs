@@ -10,6 +10,7 @@ use crate::include;
 use crate::models::Models;
 use crate::network::Network;
 use crate::paths::{ConfigFile, NamedBy};
+use crate::sandbox::Sandbox;
 use crate::source::{Source, Sources};
 use crate::text::{MissingVariable, Text};
 use crate::tree::{self, Node, Value};
@@ -26,6 +27,8 @@ object! {
         "models" => models: Models,
         /// Which addresses may be reached at all.
         "network" => network: Network,
+        /// The sandbox in which commands run.
+        "sandbox" => sandbox: Sandbox,
     }
 }
 

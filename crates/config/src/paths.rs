@@ -47,6 +47,8 @@ layout! {
     logs => "logs";
     /// What files held before a tool changed them.
     undo => "undo";
+    /// Outputs of commands that were too long for the model.
+    outputs => "outputs";
 }
 
 /// Which file holds the config, and who named it.

@@ -155,7 +155,7 @@ impl UndoLog {
         let session = self.folder.join(session.to_string());
         let turn = match turn {
             Some(turn) => turn,
-            None => newest(&session).ok_or("there is no change of a file to take back")?,
+            None => newest(&session).ok_or_else(|| nothing(&session))?,
         };
         let folder = session.join(turn.to_string());
         if !folder.is_dir() {
@@ -163,7 +163,7 @@ impl UndoLog {
         }
         let wrong =
             |error: io::Error| format!("the undo journal {} cannot be read: {error}", folder.display());
-        let mut undone = Undone { turn, files: Vec::new(), kept: Vec::new() };
+        let mut undone = Undone { turn, files: Vec::new(), kept: remarks_after(&session, turn) };
         let mut steps: Vec<Step> = Vec::new();
         for number in entries(&folder).map_err(wrong)? {
             let text = fs::read(folder.join(format!("{number}.json"))).map_err(wrong)?;
@@ -396,6 +396,41 @@ fn newest(session: &Path) -> Option<TurnId> {
     let turns = fs::read_dir(session).ok()?.flatten();
     let turns = turns.filter(|turn| has_change(&turn.path()));
     turns.filter_map(|turn| turn.file_name().to_string_lossy().parse::<TurnId>().ok()).max()
+}
+
+/// What cannot be taken back of the turns after this one, which changed no file otherwise.
+fn remarks_after(session: &Path, turn: TurnId) -> Vec<String> {
+    let mut turns = turns(session);
+    turns.retain(|later| *later > turn);
+    turns.sort();
+    turns.iter().flat_map(|turn| remarks(&session.join(turn.to_string()))).collect()
+}
+
+fn remarks(folder: &Path) -> Vec<String> {
+    let read = |number: &String| fs::read(folder.join(format!("{number}.json"))).ok();
+    let text = |bytes: Vec<u8>| match serde_json::from_slice(&bytes) {
+        Ok(Entry::Remark { text }) => Some(text),
+        _ => None,
+    };
+    entries(folder).unwrap_or_default().iter().filter_map(read).filter_map(text).collect()
+}
+
+fn nothing(session: &Path) -> String {
+    let mut turns = turns(session);
+    turns.sort();
+    let remarks: Vec<String> =
+        turns.iter().flat_map(|turn| remarks(&session.join(turn.to_string()))).collect();
+    match remarks.is_empty() {
+        true => "there is no change of a file to take back".to_owned(),
+        false => {
+            format!("there is no change of a file to take back; it cannot take back {}", remarks.join("; "))
+        }
+    }
+}
+
+fn turns(session: &Path) -> Vec<TurnId> {
+    let turns = fs::read_dir(session).into_iter().flatten().flatten();
+    turns.filter_map(|turn| turn.file_name().to_string_lossy().parse().ok()).collect()
 }
 
 fn has_change(folder: &Path) -> bool {

@@ -14,6 +14,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::args;
+use crate::compose;
 use crate::context::{Context, runtime};
 use crate::exit::{Code, Failure, Outcome};
 use crate::output::{self, count, tokens};
@@ -104,6 +105,7 @@ impl Report {
 pub fn run(args: args::Doctor, context: &Context) -> Outcome {
     let mut report = Report { checks: Vec::new(), json: args.json };
     files(context, &mut report)?;
+    sandbox(context, &mut report)?;
     let http = context.http();
     let catalog = context.catalog_over(&context.loaded, Arc::clone(&http))?;
     runtime()?.block_on(servers(context, &catalog, &http, &mut report))?;
@@ -143,6 +145,28 @@ fn files(context: &Context, report: &mut Report) -> Outcome {
         )?;
     }
     Ok(())
+}
+
+/// The sandbox of commands, layer by layer.
+fn sandbox(context: &Context, report: &mut Report) -> Outcome {
+    let workspace = context.workspace()?;
+    let sandbox = compose::sandbox(context, &workspace);
+    for layer in sandbox.layers() {
+        let what = format!("sandbox: {}", layer.name);
+        match &layer.missing {
+            None => report.ok(what, layer.purpose.clone())?,
+            Some(why) => report.warning(what, format!("missing ({}): {why}", layer.purpose), "")?,
+        }
+    }
+    match sandbox.holds(&workspace) {
+        Ok(()) => report.ok("sandbox", "commands run in it"),
+        Err(why) => report.warning(
+            "sandbox",
+            format!("commands run without one, and each asks: {why}"),
+            "a kernel that lets this user make user namespaces (sysctl user.max_user_namespaces, \
+             kernel.apparmor_restrict_unprivileged_userns; in a container, its seccomp profile)",
+        ),
+    }
 }
 
 async fn servers(context: &Context, catalog: &Catalog, http: &Http, report: &mut Report) -> Outcome {

@@ -207,9 +207,18 @@ fn undo(store: &Store, context: &Context, name: &str, as_json: bool) -> Outcome 
     Ok(())
 }
 
+/// Removes what is kept of the session's commands, whatever folder it worked in.
+fn forget_outputs(context: &Context, session: chela_protocol::SessionId) -> Outcome {
+    for folder in std::fs::read_dir(context.paths.outputs()).into_iter().flatten().flatten() {
+        chela_tools::exec::Outputs::new(folder.path()).forget(session)?;
+    }
+    Ok(())
+}
+
 fn delete(store: &Store, context: &Context, name: &str, as_json: bool) -> Outcome {
     let info = store.delete(name).map_err(failure)?;
     UndoLog::new(context.paths.undo()).forget(info.row.id)?;
+    forget_outputs(context, info.row.id)?;
     if as_json {
         return output::json(&info_json(&info));
     }

@@ -29,19 +29,25 @@ const OF_GIT: &[&str] = &["hooks", "config", "config.worktree"];
 /// How deep toolchains are searched for secrets.
 const TOOLCHAIN_DEPTH: usize = 4;
 
+type Test<'a> = &'a dyn Fn(&Path) -> bool;
+
 impl Scan {
     /// Walks the whole workspace: a secret may lie anywhere.
     pub(super) fn of(workspace: &Path, settings: &Settings) -> io::Result<Self> {
         let home = settings.home.as_deref().filter(|home| *home != workspace);
         let skip = |path: &Path| home == Some(path) || settings.hidden.iter().any(|hidden| path == hidden);
+        let later = |path: &Path| {
+            settings.frozen.iter().any(|frozen| path == frozen)
+                || path.strip_prefix(workspace).is_ok_and(acts_later)
+        };
         let mut scan = Self::default();
-        scan.walk(workspace, &skip)
+        scan.walk(workspace, &skip, &later)
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", workspace.display())))?;
         scan.hide_other_names(workspace);
         Ok(scan)
     }
 
-    fn walk(&mut self, folder: &Path, skip: &dyn Fn(&Path) -> bool) -> io::Result<()> {
+    fn walk(&mut self, folder: &Path, skip: Test<'_>, later: Test<'_>) -> io::Result<()> {
         self.folders.insert(folder.to_owned());
         for entry in fs::read_dir(folder)? {
             let Ok(entry) = entry else { continue };
@@ -57,11 +63,11 @@ impl Scan {
                 self.freeze_in(&path);
                 self.submodules(&path.join("modules"));
                 self.pinned.insert(path);
-            } else if acts_later(&name.to_string_lossy()) {
+            } else if later(&path) {
                 self.frozen.insert(path);
             } else if kind.is_dir() {
                 // A folder that the user cannot list, no command of the user's can list either.
-                let _ = self.walk(&path, skip);
+                let _ = self.walk(&path, skip, later);
             }
         }
         Ok(())

@@ -176,14 +176,12 @@ impl Sandbox {
         let mut hidden = scan.hidden.clone();
         hidden.extend(guard::secrets_of_toolchains(&settings.visible));
         hidden.extend(settings.hidden.iter().cloned());
-        let mut frozen = scan.frozen.iter().cloned().collect::<Vec<_>>();
-        frozen.extend(settings.frozen.iter().cloned());
         Confined {
             workspace: command.workspace.to_owned(),
             home: settings.home.clone(),
             visible,
             hidden,
-            frozen,
+            frozen: scan.frozen.iter().cloned().collect(),
             pinned: scan.pinned.iter().cloned().collect(),
             network: command.network,
         }
