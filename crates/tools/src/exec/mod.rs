@@ -35,6 +35,11 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// The tool.
 pub struct Exec {
     spec: ToolSpec,
+    shell: Arc<Shell>,
+}
+
+/// What runs commands.
+struct Shell {
     sandbox: Arc<Sandbox>,
     settings: Settings,
     undo: Arc<UndoLog>,
@@ -69,9 +74,12 @@ impl Exec {
             }),
             read_only: false,
         };
-        Self { spec, sandbox, settings, undo, wanted: Mutex::default() }
+        let shell = Shell { sandbox, settings, undo, wanted: Mutex::default() };
+        Self { spec, shell: Arc::new(shell) }
     }
+}
 
+impl Shell {
     fn request(&self, ctx: &ToolCtx, args: &Args) -> Result<Request, String> {
         let word = |key| args.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
         let command = word("command");
@@ -257,12 +265,12 @@ impl Tool for Exec {
     }
 
     fn rights(&self, ctx: &ToolCtx, args: &Args) -> Result<Vec<Right>, String> {
-        Ok(vec![self.request(ctx, args)?.right()])
+        Ok(vec![self.shell.request(ctx, args)?.right()])
     }
 
     fn call<'a>(&'a self, ctx: &'a ToolCtx, args: Args) -> BoxFuture<'a, ToolResult> {
         Box::pin(async move {
-            let request = match self.request(ctx, &args) {
+            let request = match self.shell.request(ctx, &args) {
                 Ok(request) if ctx.granted(&request.right()) => request,
                 Ok(_) => {
                     return ToolResult::error(
@@ -271,7 +279,14 @@ impl Tool for Exec {
                 }
                 Err(text) => return ToolResult::error(text),
             };
-            self.run(ctx, &request).await.unwrap_or_else(ToolResult::error)
+            // Its own task, so that what comes after the command is done even where nobody waits
+            // for the result any more.
+            let (shell, ctx) = (Arc::clone(&self.shell), ctx.clone());
+            let run = tokio::spawn(async move { shell.run(&ctx, &request).await });
+            match run.await {
+                Ok(done) => done.unwrap_or_else(ToolResult::error),
+                Err(error) => ToolResult::error(format!("error: the tool failed: {error}")),
+            }
         })
     }
 }

@@ -146,8 +146,8 @@ fn places(confined: &Confined) -> Vec<Place<'_>> {
     places.extend(["/tmp", "/var/tmp", "/run"].map(|path| Place::Scratch(Path::new(path))));
     // A home folder that is the workspace is seen; one below or beside it is hidden.
     let home = confined.home.as_deref().filter(|home| *home != confined.workspace);
-    let inside = |home: &&Path| SYSTEM.iter().all(|system| !Path::new(system).starts_with(home));
-    places.extend(home.filter(inside).map(Place::Scratch));
+    let plain = |home: &&Path| SYSTEM.iter().all(|system| !Path::new(system).starts_with(home));
+    places.extend(home.filter(plain).map(Place::Scratch));
     places.extend(confined.visible.iter().map(|path| Place::Seen(path)));
     places.push(Place::Changed(&confined.workspace));
     places.extend(confined.pinned.iter().map(|path| Place::Pinned(path)));
@@ -291,8 +291,11 @@ fn devices() -> Result<(), String> {
         fs::create_dir_all(folder)?;
         mount_tmpfs(folder, "0755")?;
         for name in ["null", "zero", "full", "random", "urandom"] {
-            File::create(folder.join(name))?;
-            mount_bind_recursive(Path::new("/old/dev").join(name), folder.join(name))?;
+            let source = Path::new("/old/dev").join(name);
+            if source.exists() {
+                File::create(folder.join(name))?;
+                mount_bind_recursive(&source, folder.join(name))?;
+            }
         }
         for (number, name) in ["stdin", "stdout", "stderr"].iter().enumerate() {
             symlink(format!("/proc/self/fd/{number}"), folder.join(name))?;
