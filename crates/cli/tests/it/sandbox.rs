@@ -162,7 +162,7 @@ fn secrets_outside_and_inside_the_workspace_are_not_there() {
         "cat {root}/home/.ssh/id_ed25519 {root}/home/notes.txt {root}/home/.chela/auth.json {root}/outside/notes.txt \
          {root}/home/.cargo/credentials.toml .env deploy/.ssh/id_rsa ./.env deploy/../.env /etc/shadow; \
          cp -r . /tmp/copy; mv deploy moved; cat moved/.ssh/id_rsa; mv .env open; cat open; \
-         cat {root}/home/.cargo/config.toml; grep -rl hunter2 / --exclude-dir=proc --exclude-dir=sys -s | head; ls -a {root} {root}/home"
+         cat {root}/home/.cargo/config.toml; grep -rls hunter2 {root} /tmp /run /etc; ls -a {root} {root}/home"
     ));
     assert!(!left.output.contains("hunter2"), "{left:?}");
     assert!(!left.output.contains("root:"), "{left:?}");
