@@ -297,11 +297,28 @@ fn other_processes_are_not_there() {
         root = jail.root.display()
     ));
     assert!(!left.output.contains("hunter2"), "{left:?}");
-    assert!(!left.output.contains("CHELA") && !left.output.contains("/outside"), "{left:?}");
+    assert!(!left.output.contains("CHELA") && !left.output.contains("/fd/1 ->"), "{left:?}");
     if left.output.contains("NoNewPrivs") {
         let fields: Vec<&str> = left.output.lines().filter(|line| line.starts_with("Cap")).collect();
         assert!(fields.iter().all(|line| line.ends_with("0000000000000000")), "{left:?}");
         assert!(left.output.contains("NoNewPrivs:\t1") && left.output.contains("Seccomp:\t2"), "{left:?}");
+    }
+}
+
+/// A file that was open in the agent when it was started was open in its commands too.
+#[test]
+fn files_that_the_agent_was_started_with_are_closed() {
+    let Some(mut jail) = jail("files_that_the_agent_was_started_with_are_closed") else { return };
+    let (secret, program) = (jail.home("notes.txt"), jail.root.join("chela"));
+    let script =
+        format!("#!/bin/sh\nexec 9< {}\nexec {} \"$@\"\n", secret.display(), env!("CARGO_BIN_EXE_chela"));
+    std::fs::write(&program, script).unwrap();
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    jail.sandbox = Sandbox::new(Settings { program, ..Settings::default() });
+    for confined in [true, false] {
+        let left = jail.run_with("cat <&9; cat /proc/self/fd/9; echo end", false, confined);
+        assert!(left.output.contains("end") && !left.output.contains("hunter2"), "{left:?}");
     }
 }
 

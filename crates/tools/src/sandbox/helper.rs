@@ -8,7 +8,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, ExitCode, Stdio};
 
@@ -74,6 +74,7 @@ pub fn helper(arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     let stage = arguments.next().as_deref().and_then(Stage::of);
     let control = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from);
     let (Some(stage), Ok(mut control)) = (stage, control) else { return Some(ExitCode::from(2)) };
+    close_inherited(control.as_raw_fd());
     let done = match stage {
         Stage::Open => open(&mut control),
         Stage::Offline | Stage::Online => outer(&control, stage),
@@ -86,6 +87,18 @@ pub fn helper(arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
         return Some(ExitCode::FAILURE);
     }
     Some(ExitCode::SUCCESS)
+}
+
+/// Closes what whoever started the agent left open in it: a command could read it.
+fn close_inherited(control: RawFd) {
+    let entries = fs::read_dir("/proc/self/fd").map(|entries| {
+        let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        numbers.collect::<Vec<RawFd>>()
+    });
+    let numbers = entries.unwrap_or_else(|_| (3..4096).collect());
+    for number in numbers.into_iter().filter(|number| *number > 2 && *number != control) {
+        let _ = nix::unistd::close(number);
+    }
 }
 
 fn say(control: &mut UnixStream, word: &Word) -> io::Result<()> {
