@@ -171,6 +171,9 @@ const REFUSED_HERE: &[libc::c_long] = &[];
 #[cfg(target_arch = "x86_64")]
 const X32: libc::c_long = 0x4000_0000;
 
+/// TIOCSTI and TIOCLINUX (ioctl_tty(2)).
+const TYPING: &[u64] = &[0x5412, 0x541c];
+
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// A condition on the low half of an argument, which is all that the kernel reads of an `int`.
@@ -192,12 +195,11 @@ fn seccomp(no_unix_sockets: bool) -> Result<(), String> {
     namespaces(&mut refused)?;
     set_user_id(&mut refused)?;
     // Typing into the terminal of somebody else.
-    let typing = [libc::TIOCSTI, libc::TIOCLINUX].map(|request| {
-        let request = u64::try_from(request).unwrap_or_default();
-        let condition = SeccompCondition::new(1, Len::Dword, Op::Eq, request);
+    let typing = TYPING.iter().map(|request| {
+        let condition = SeccompCondition::new(1, Len::Dword, Op::Eq, *request);
         condition.map_err(|error| error.to_string()).and_then(|condition| rule(vec![condition]))
     });
-    refused.insert(libc::SYS_ioctl, typing.into_iter().collect::<Result<_, _>>()?);
+    refused.insert(libc::SYS_ioctl, typing.collect::<Result<_, _>>()?);
     apply(with_x32(refused), libc::EPERM)?;
     // Its flags lie in memory, where no filter can look; the C library falls back on clone.
     let unseen = [libc::SYS_clone3, libc::SYS_openat2].map(|call| (call, Vec::new()));
