@@ -6,6 +6,7 @@ use chela_protocol::{ApproveMode, Thinking};
 use clap::{Args, Parser, Subcommand, ValueHint};
 use std::path::PathBuf;
 
+pub use crate::commands::bench::BenchCommand;
 pub use crate::commands::serve::Serve;
 pub use local::{Bench, Bytes, Cache, CacheType, Generate, LocalModel, Rounding, Sampling, Show, Structure};
 
@@ -60,6 +61,9 @@ pub enum Command {
     /// List, inspect and choose models.
     #[command(subcommand)]
     Models(Models),
+    /// Measure a server under load.
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Complete a prompt with a model in this process, without a server.
     Generate(Box<Generate>),
     /// List, read, search and remove sessions; take back what one changed.

@@ -74,6 +74,7 @@ fn run(cli: Cli, surroundings: Surroundings) -> Outcome {
                 Command::Chat(args) => chat::run(args, &context),
                 Command::Agent(args) => commands::agent::run(args, &context),
                 Command::Generate(args) => commands::generate::run(*args, &context),
+                Command::Bench(command) => commands::bench::run(command, &context),
                 Command::Models(command) => commands::models::run(command, &context),
                 Command::Sessions(command) => commands::sessions::run(command, &context),
                 Command::Trust(args) => commands::trust::run(args, &context),

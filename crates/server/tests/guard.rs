@@ -1,8 +1,8 @@
 //! No grammar of calls admits an invalid one: a model of random logits under each dialect's grammar,
 //! its calls read by the parser and judged by another validator (`boon`).
 //!
-//! The generations of a run are few here; `cargo xtask guard` asks for ten thousand by
-//! `CHELA_GUARD_RUNS`.
+//! The generations of a run are few here; ten thousand are asked for by
+//! `CHELA_GUARD_RUNS=10000`.
 
 #![allow(clippy::unwrap_used)]
 

@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod auth;
+pub mod bench;
 pub mod completions;
 pub mod config;
 pub mod doctor;

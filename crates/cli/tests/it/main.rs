@@ -5,6 +5,7 @@ mod agent;
 mod attach;
 mod auth;
 mod basics;
+mod bench;
 mod chat_pipe;
 mod chat_terminal;
 mod config;
