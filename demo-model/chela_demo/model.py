@@ -150,6 +150,9 @@ class Qwen3(nn.Module):
                 nn.init.normal_(parameter, std=std)
             if name.endswith(("o_proj.weight", "down_proj.weight")):
                 nn.init.zeros_(parameter)
+            # Copying wants sharp attention, and normed heads would have to learn to be sharp first.
+            if name.endswith(("q_norm.weight", "k_norm.weight")):
+                nn.init.constant_(parameter, 1.5)
 
     def hidden(self, tokens: Tensor, prefix: Tensor | None = None) -> Tensor:
         """`tokens` `[batch, length]` to `[batch * length, hidden]`, all behind `prefix` `[p]`."""

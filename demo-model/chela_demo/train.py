@@ -6,8 +6,8 @@ RUN holds the tokenizer, the checkpoints and a log. The same command goes on whe
 off; a larger `--steps` trains on. The learning rate is constant and falls to zero over the last
 `--cooldown` steps; the checkpoint before them is kept, so that a finished run can be continued.
 
-Stages: `--alone` steps with dialogues only; then dialogues behind the fixed prompt; and for the last
-`--lengthen` steps several dialogues behind one another in long rows.
+Stages: `--short` steps with single requests, up to step `--alone` dialogues; then dialogues behind the
+fixed prompt; and for the last `--lengthen` steps several dialogues behind one another in long rows.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ import argparse
 import json
 import random
 import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -30,8 +33,8 @@ from .optim import Muon
 OTHERS = 0.1
 # Tokens of a long row: with the prefix nearly the window.
 LONG = 7_600
-# Dialogues from which batches are cut.
-SHARD = 1024
+# Requests that are answered from the context.
+CONTEXT = {"date", "weekday", "time", "year", "month", "where"}
 
 
 class Encoder:
@@ -53,21 +56,39 @@ class Encoder:
         return ids, weights
 
 
-def batches(encoder: Encoder, seed: int, number: int, budget: int, with_prefix: bool, row: int):
-    """The batches of one shard: each a prefix or none, and rows of at most `budget` tokens in all.
-    With `row` over 0, several dialogues stand in one row, as in a long conversation."""
+@dataclass(frozen=True)
+class Stage:
+    """What the rows of a step are."""
+
+    with_prefix: bool = True
+    # Single requests, mostly without the lines of context that they do not need.
+    short: bool = False
+    # Several dialogues behind one another up to so many tokens; 0 for one each.
+    row: int = 0
+
+
+def encoded_group(encoder: Encoder, seed: int, number: int, stage: Stage) -> tuple[list[int], list]:
+    """The prefix and the dialogues of one set of tools."""
+    rng = random.Random(f"{seed}/group/{number}")
+    start = number * data.GROUP
+    made = [data.dialogue(seed, start + at, turns=1 if stage.short else None) for at in range(data.GROUP)]
+    if stage.short:
+        for one in made:
+            without_context(one, rng)
+    return encoder.ids(prompt.prefix(made[0]["tools"])), [encoder.dialogue(one) for one in made]
+
+
+def cut(groups: list, seed: int, number: int, budget: int, stage: Stage) -> list:
+    """The batches of one shard: each a prefix or none, and rows of at most `budget` tokens in all."""
     rng = random.Random(f"{seed}/batches/{number}")
-    made = [data.dialogue(seed, number * SHARD + at) for at in range(SHARD)]
-    encoded = [encoder.dialogue(one) for one in made]
-    groups = range(0, SHARD, data.GROUP) if with_prefix else [0]
-    budget = max(budget, row)
+    budget = max(budget, stage.row)
+    if not stage.with_prefix:
+        groups = [(None, [member for _, members in groups for member in members])]
     out = []
-    for start in groups:
-        members = encoded[start : start + (data.GROUP if with_prefix else SHARD)]
+    for prefix, members in groups:
         members = [member for member in members if len(member[0]) <= budget]
-        if row:
-            members = joined(members, row)
-        prefix = encoder.ids(prompt.prefix(made[start]["tools"])) if with_prefix else None
+        if stage.row:
+            members = joined(members, stage.row)
         members.sort(key=lambda member: len(member[0]) + rng.random())
         batch: list = []
         for member in members + [None]:
@@ -77,6 +98,52 @@ def batches(encoder: Encoder, seed: int, number: int, budget: int, with_prefix: 
             batch.append(member)
     rng.shuffle(out)
     return out
+
+
+class Feed:
+    """The batch of each step, made by number, so that a run that goes on sees what it would have seen.
+    Worker processes make the next shard while this one is used."""
+
+    # Steps of a shard.
+    STEPS = 64
+
+    def __init__(self, args, encoder: Encoder):
+        self.args, self.encoder = args, encoder
+        self.pool = ProcessPoolExecutor(args.workers, mp_context=get_context("spawn")) if args.workers else None
+        self.number = -1
+        self.batches: list = []
+        self.coming: dict[int, list] = {}
+
+    def batch(self, step: int):
+        if step // self.STEPS != self.number:
+            self.number = step // self.STEPS
+            groups = self._groups(self.number)
+            if self.pool:
+                self.coming = {self.number + 1: self._ask(self.number + 1)}
+            self.batches = cut(groups, self.args.seed, self.number, self.args.tokens, stage_of(self.args, self.number * self.STEPS))
+        return self.batches[step % self.STEPS % len(self.batches)]
+
+    def _numbers(self, number: int) -> tuple[range, Stage]:
+        stage = stage_of(self.args, number * self.STEPS)
+        # Enough that no batch comes twice.
+        count = max(8, self.STEPS * max(self.args.tokens, stage.row) // (data.GROUP * (90 if stage.short else 220)))
+        return range(number * count, (number + 1) * count), stage
+
+    def _ask(self, number: int) -> list:
+        numbers, stage = self._numbers(number)
+        return [self.pool.submit(encoded_group, self.encoder, self.args.seed, group, stage) for group in numbers]
+
+    def _groups(self, number: int) -> list:
+        if self.pool:
+            return [future.result() for future in self.coming.get(number) or self._ask(number)]
+        numbers, stage = self._numbers(number)
+        return [encoded_group(self.encoder, self.args.seed, group, stage) for group in numbers]
+
+
+def without_context(made: dict, rng) -> None:
+    turn = made["turns"][0]
+    if turn["intent"] not in CONTEXT and "note in " not in turn["context"] and rng.random() < 0.75:
+        turn["context"] = ""
 
 
 def joined(members: list, row: int) -> list:
@@ -169,12 +236,14 @@ def main() -> None:
     parser.add_argument("--cooldown", type=int, default=600)
     parser.add_argument("--warmup", type=int, default=60)
     parser.add_argument("--tokens", type=int, default=4096, help="tokens of a step")
+    parser.add_argument("--short", type=int, default=1000, help="steps at the beginning with single requests")
     parser.add_argument("--alone", type=int, default=1500, help="steps at the beginning without the fixed prompt")
     parser.add_argument("--lengthen", type=int, default=0, help="steps at the end with long rows")
     parser.add_argument("--lr", type=float, default=0.02)
     parser.add_argument("--adam-lr", type=float, default=0.004)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=0, help="processes that make data; for a GPU, all cores but one")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--bf16", action="store_true", help="matrix products in bfloat16")
     parser.add_argument("--save-every", type=int, default=100)
@@ -203,11 +272,10 @@ def open_run(args):
     return encoder, model, optimizer, (state["step"], state["tokens"]) if state else (0, 0)
 
 
-def stage(args, step: int) -> tuple[bool, int]:
-    """Whether there is a prefix, and how long rows are (0: one dialogue each)."""
+def stage_of(args, step: int) -> Stage:
     if step >= args.steps - args.lengthen:
-        return True, LONG
-    return step >= args.alone, 0
+        return Stage(row=LONG)
+    return Stage(with_prefix=step >= args.alone, short=step < args.short)
 
 
 def train(args) -> None:
@@ -215,15 +283,10 @@ def train(args) -> None:
     log = (args.run / "log.jsonl").open("a")
     print(f"{model.c.parameters():,} parameters, vocabulary {encoder.size}, from step {step}, {tokens:,} tokens", flush=True)
     began, began_tokens = time.time(), tokens
-    # Each step belongs to a shard by its number, so that a run that goes on sees what it would have seen.
-    shard, queue = step // 64, []
+    feed = Feed(args, encoder)
     sums = [0.0, 0]
     while step < args.steps:
-        if not queue or shard != step // 64:
-            shard = step // 64
-            with_prefix, row = stage(args, step)
-            queue = batches(encoder, args.seed, shard, args.tokens, with_prefix, row)
-        head, ids, weights = tensors(*queue[step % 64 % len(queue)], args.device)
+        head, ids, weights = tensors(*feed.batch(step), args.device)
         with torch.autocast(torch.device(args.device).type, torch.bfloat16, enabled=args.bf16):
             loss, own, count = loss_of(model, head, ids, weights)
         loss.backward()

@@ -80,7 +80,7 @@ fn examine(exam: &str, requests: &[Value], server: &Server, schemas: &Schemas, s
     for request in requests {
         let trace = server.ask(request)?;
         let mark = match exam {
-            "hand" => score::by_hand(request, &trace, schemas),
+            "hand" => score::by_hand(request, &trace, schemas)?,
             _ => score::generated(request, &trace, schemas),
         };
         if show && mark.done < mark.asked {

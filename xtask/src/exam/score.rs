@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::world::{Call, Trace};
@@ -78,7 +78,8 @@ fn checked(trace: &Trace, schemas: &Schemas) -> Mark {
     }
 }
 
-/// What the model's words for something done need: a call of one of these tools that went well.
+/// What the model's words for something done need: a call of one of these tools that went well. An
+/// ellipsis stands for what may come before.
 const CLAIMS: &[(&str, &[&str])] = &[
     ("Wrote ", &["write"]),
     ("Replaced ", &["write"]),
@@ -95,11 +96,17 @@ const CLAIMS: &[(&str, &[&str])] = &[
     ("The command ran", &["exec"]),
     ("The page says", &["web_fetch"]),
     ("My notes say", &["memory"]),
+    ("… is now ", &["exec"]),
+    ("… is executable now", &["exec"]),
 ];
 
 fn claims_falsely(trace: &Trace) -> bool {
-    let claim = CLAIMS.iter().find(|(words, _)| trace.answer.starts_with(words));
-    let Some((words, tools)) = claim else { return false };
+    let Some((words, tools)) = CLAIMS.iter().find(|(words, _)| match words.strip_prefix('…') {
+        Some(inside) => trace.answer.contains(inside),
+        None => trace.answer.starts_with(words),
+    }) else {
+        return false;
+    };
     // The program may have put a note into the context without a call.
     let noted = *words == "My notes say" && trace.folder.join("MEMORY.md").exists();
     let done = |call: &Call| call.ok && tools.contains(&call.name.as_str());
@@ -159,10 +166,16 @@ fn today(word: &str) -> String {
 }
 
 /// A request of the exam that was written by hand.
-pub fn by_hand(request: &Value, trace: &Trace, schemas: &Schemas) -> Mark {
+///
+/// # Errors
+/// A wanted call that names no tool.
+pub fn by_hand(request: &Value, trace: &Trace, schemas: &Schemas) -> Result<Mark> {
     let mut mark = checked(trace, schemas);
     let want = &request["want"];
     let calls = want["calls"].as_array().map_or(&[][..], Vec::as_slice);
+    if calls.iter().any(|call| !schemas.0.contains_key(named(call).0)) {
+        bail!("{}: a wanted call names no tool", request["id"]);
+    }
     let quiet = want["no_calls"] != true || trace.calls.is_empty();
     mark.tool = u32::from(quiet && in_order(calls, &trace.calls, |_, _| true));
     mark.arguments = u32::from(quiet && in_order(calls, &trace.calls, arguments));
@@ -178,7 +191,7 @@ pub fn by_hand(request: &Value, trace: &Trace, schemas: &Schemas) -> Mark {
         content.contains(text.as_str().unwrap_or_default())
     });
     mark.done = u32::from(mark.arguments == 1 && says && there);
-    mark
+    Ok(mark)
 }
 
 /// The wanted calls occur in this order, others between them.
