@@ -1,7 +1,6 @@
 //! `cargo xtask exam`: what the demo model can do, by the real agent with the real tools.
 //!
-//! The model is served by the binary itself; each request is one `chela agent --json` in a folder of
-//! its own. Two exams: the generated one (held-out words and values), and the one written by hand.
+//! Each request is `chela agent --json --model local/PATH` in a folder of its own. Two exams: the generated one (held-out words and values), and the one written by hand.
 
 mod score;
 mod world;
@@ -14,7 +13,7 @@ use serde_json::Value;
 
 use crate::tidy::root;
 use score::{Mark, Schemas};
-use world::{Server, Trace};
+use world::{Binary, Trace};
 
 /// What `cargo xtask exam` was asked for.
 struct Wish {
@@ -31,14 +30,14 @@ pub fn run(args: &[&str]) -> Result<()> {
     let wish = wish(args)?;
     let root = root()?;
     let schemas = Schemas::read(&root.join("demo-model/chela_demo/prompt.json"))?;
-    let server = Server::start(&root, &wish.model)?;
+    let binary = Binary::build(&root, &wish.model)?;
     let mut sound = true;
     for exam in &wish.exams {
         let path = root.join(format!("demo-model/exam/{exam}.jsonl"));
         let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         let requests = text.lines().take(wish.limit).map(serde_json::from_str);
         let requests: Vec<Value> = requests.collect::<Result<_, _>>().context("the exam cannot be read")?;
-        sound &= examine(exam, &requests, &server, &schemas, wish.show)?;
+        sound &= examine(exam, &requests, &binary, &schemas, wish.show)?;
     }
     if !sound {
         bail!("there were invalid calls, or answers that claim what was not done");
@@ -74,11 +73,11 @@ fn wish(args: &[&str]) -> Result<Wish> {
 }
 
 /// Puts all requests of an exam. False where a rule was broken that must hold without exception.
-fn examine(exam: &str, requests: &[Value], server: &Server, schemas: &Schemas, show: bool) -> Result<bool> {
+fn examine(exam: &str, requests: &[Value], binary: &Binary, schemas: &Schemas, show: bool) -> Result<bool> {
     let mut total = Mark::default();
     let mut kinds: BTreeMap<String, Mark> = BTreeMap::new();
     for request in requests {
-        let trace = server.ask(request)?;
+        let trace = binary.ask(request)?;
         let mark = match exam {
             "hand" => score::by_hand(request, &trace, schemas)?,
             _ => score::generated(request, &trace, schemas),

@@ -1,20 +1,15 @@
-//! The binary as a server and as an agent, each request in a folder of its own.
+//! The agent's binary, each request in a folder of its own.
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-/// The name under which the model is served.
-const NAME: &str = "demo";
-
-/// A running `chela serve`; stopped when dropped.
-pub struct Server {
-    child: Child,
-    address: String,
-    binary: PathBuf,
+/// The built binary, the model, and a folder for all requests; the folder goes when this is dropped.
+pub struct Binary {
+    path: PathBuf,
+    model: PathBuf,
     folder: PathBuf,
 }
 
@@ -38,9 +33,9 @@ pub struct Call {
     pub ok: bool,
 }
 
-impl Server {
-    /// Builds the binary and serves a model with it.
-    pub fn start(root: &Path, model: &Path) -> Result<Self> {
+impl Binary {
+    /// Builds it.
+    pub fn build(root: &Path, model: &Path) -> Result<Self> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let built = Command::new(cargo)
             .args(["build", "--locked", "--quiet", "-p", "chela-cli"])
@@ -51,31 +46,8 @@ impl Server {
             bail!("the build failed: {built}");
         }
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-        let binary = target.join("debug/chela");
         let folder = std::env::temp_dir().join(format!("chela-exam-{}", std::process::id()));
-        std::fs::create_dir_all(folder.join("server"))?;
-        let mut child = Command::new(&binary)
-            .arg("serve")
-            .arg(model)
-            .args([
-                "--port",
-                "0",
-                "--served-model-name",
-                NAME,
-                "--disable-log-requests",
-                "--disable-log-stats",
-            ])
-            .env("CHELA_HOME", folder.join("server"))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .with_context(|| binary.display().to_string())?;
-        let address = match child.stderr.take() {
-            Some(stderr) => listening(BufReader::new(stderr)),
-            None => None,
-        };
-        let Some(address) = address else { bail!("the server did not start: {:?}", child.wait()?) };
-        Ok(Self { child, address, binary, folder })
+        Ok(Self { path: target.join("debug/chela"), model: model.to_owned(), folder })
     }
 
     /// Puts one request: its files, then its messages one after the other.
@@ -100,13 +72,11 @@ impl Server {
             None => vec![request["request"].as_str().context("a request says nothing")?],
         };
         for message in messages {
-            let output = Command::new(&self.binary)
+            let output = Command::new(&self.path)
                 .args("agent --json --approve all --session exam --max-steps 12 --model".split(' '))
-                .args([&format!("vllm/{NAME}"), "-m", message])
+                .args([&format!("local/{}", self.model.display()), "-m", message])
                 .current_dir(&work)
                 .env("CHELA_HOME", place.join("home"))
-                .env("VLLM_BASE_URL", format!("http://{}/v1", self.address))
-                .env("VLLM_API_KEY", "exam")
                 .stdin(Stdio::null())
                 .output()?;
             trace.take(&String::from_utf8_lossy(&output.stdout));
@@ -118,24 +88,11 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for Binary {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // What cannot be removed lies in the temporary folder, where it does no harm.
         let _ = std::fs::remove_dir_all(&self.folder);
     }
-}
-
-/// The address in the server's first lines; the rest is read so that it never waits.
-fn listening(stderr: BufReader<std::process::ChildStderr>) -> Option<String> {
-    let mut lines = stderr.lines();
-    let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
-        let (_, rest) = line.split_once("http://")?;
-        let end = rest.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':')).unwrap_or(rest.len());
-        rest[..end].contains(':').then(|| rest[..end].to_owned())
-    });
-    std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-    address
 }
 
 impl Trace {
