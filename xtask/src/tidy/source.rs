@@ -12,7 +12,7 @@ const BUDGET: &[(&str, usize)] = &[
     ("client", 5_000),
     ("store", 2_000),
     ("agent", 4_000),
-    ("tools", 4_000),
+    ("tools", 5_500),
     ("tui", 4_000),
     ("kernels", 6_000),
     ("engine", 9_000),
