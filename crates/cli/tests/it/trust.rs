@@ -85,3 +85,40 @@ fn a_long_instruction_file_is_cut_at_a_line_and_said() {
     let text = system(&server.chats()[0].json());
     assert!(text.len() < 6_000 && text.ends_with("One instruction of many."), "{}", text.len());
 }
+
+/// Asked once, whatever the answer; and a no can be taken back.
+#[test]
+fn a_person_at_a_terminal_is_asked_once() {
+    for (answer, loaded) in [("y", true), ("n", false), ("", false)] {
+        let server = Scripted::new().model("m").respond(|_| Turn::text("ok")).serve();
+        let world = World::with_vllm(&server.base_url());
+        world.file("AGENTS.md", "Speak like a pirate.");
+        let mut first = world.terminal(&["agent", "-m", "hi"]);
+        first
+            .sees("has AGENTS.md")
+            .sees("do you trust this folder? [y]es, [N]o: ")
+            .send(&format!("{answer}\r"));
+        assert_eq!(first.sees("ok\n").ends(), 0);
+        assert_eq!(first.text().contains("is not loaded"), !loaded);
+        let mut second = world.terminal(&["agent", "-m", "hi"]);
+        assert_eq!(second.sees("ok\n").ends(), 0);
+        assert!(!second.text().contains("do you trust"), "{:?}", second.text());
+        for chat in server.chats() {
+            assert_eq!(system(&chat.json()).contains("pirate"), loaded, "{answer:?}");
+        }
+        let list = world.json(&["trust", "list", "--json"]);
+        assert_eq!(list[0]["trusted"], loaded);
+    }
+}
+
+/// Nobody answers for the user: Ctrl-C leaves the question open.
+#[test]
+fn a_question_that_is_left_decides_nothing() {
+    let world = World::with_vllm("http://127.0.0.1:9/v1");
+    world.write_config("{ models: { providers: { vllm: { baseUrl: 'http://127.0.0.1:9/v1', models: [{ id: 'm', contextWindow: 9000 }] } } } }");
+    world.file("AGENTS.md", "Speak like a pirate.");
+    let mut terminal = world.terminal(&["agent", "-m", "hi"]);
+    terminal.sees("do you trust this folder?").send("\x03");
+    assert_eq!(terminal.ends(), 130);
+    assert_eq!(world.json(&["trust", "list", "--json"]), json!([]));
+}
