@@ -155,7 +155,8 @@ fn a_grant_covers_what_it_says_and_nothing_more() {
     let (grants, words) = policy().grants(&[write("/home/u/w/AGENTS.md")]);
     assert_eq!(words, "writing /home/u/w/AGENTS.md");
     let granted = Mode { grants, ..mode(Ask) };
-    let own = ["/home/u/w/AGENTS.md", "/home/u/w/b"].map(|path| short(&decide(&[write(path)], CLEAN, &granted)));
+    let own =
+        ["/home/u/w/AGENTS.md", "/home/u/w/b"].map(|path| short(&decide(&[write(path)], CLEAN, &granted)));
     assert_eq!(own, ['y', '?'], "what was asked for, and no more");
 
     let (grants, words) = policy().grants(&[exec(true, false)]);

@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value};
 
 use crate::args::{CacheType, LocalModel, Rounding};
-use crate::commands::agent::wait_for_interrupt;
+use crate::commands::agent::Interrupts;
 use crate::context::{Context, runtime};
 use crate::exit::{Code, Failure};
 
@@ -66,17 +66,24 @@ pub fn interruptible<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
     let runtime = runtime()?;
-    let outcome = runtime.block_on(async {
-        tokio::select! {
-            done = tokio::task::spawn_blocking(work) => match done {
-                Ok(done) => done,
-                Err(defect) => Err(Failure::new(Code::Failed, defect)),
-            },
-            () = wait_for_interrupt() => Err(Failure::new(Code::Interrupted, "interrupted")),
-        }
-    });
+    let outcome = runtime.block_on(async { until(&mut Interrupts::listen()?, work).await });
     runtime.shutdown_background();
     outcome
+}
+
+/// The same on a runtime that is there, for those who go on to listen: an interrupt that comes
+/// when the work is just done is not lost.
+pub async fn until<T: Send + 'static>(
+    interrupts: &mut Interrupts,
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::select! {
+        done = tokio::task::spawn_blocking(work) => match done {
+            Ok(done) => done,
+            Err(defect) => Err(Failure::new(Code::Failed, defect)),
+        },
+        () = interrupts.next() => Err(Failure::new(Code::Interrupted, "interrupted")),
+    }
 }
 
 /// The special tokens as a chat template reads them.

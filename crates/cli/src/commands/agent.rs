@@ -49,18 +49,23 @@ pub async fn wait_for_interrupt() {
 }
 
 /// SIGINT and SIGTERM from now on; none that comes while nobody waits for it is lost.
-struct Interrupts {
+pub struct Interrupts {
     int: Signal,
     term: Signal,
 }
 
 impl Interrupts {
-    fn listen() -> Result<Self, Failure> {
+    /// Needs a runtime around it.
+    ///
+    /// # Errors
+    /// The system does not tell of signals.
+    pub fn listen() -> Result<Self, Failure> {
         let on = |kind| signal(kind).map_err(|e| Failure::new(Code::Failed, format!("no signals: {e}")));
         Ok(Self { int: on(SignalKind::interrupt())?, term: on(SignalKind::terminate())? })
     }
 
-    async fn next(&mut self) {
+    /// Resolves at the next one.
+    pub async fn next(&mut self) {
         tokio::select! { _ = self.int.recv() => {}, _ = self.term.recv() => {} }
     }
 

@@ -13,7 +13,7 @@ use chela_engine::tokenizer::Tokenizer;
 use serde_json::{Map, Value, json};
 
 use crate::args;
-use crate::commands::agent::wait_for_interrupt;
+use crate::commands::agent::Interrupts;
 use crate::context::{Context, runtime};
 use crate::env::Stdin;
 use crate::exit::{Code, Failure, Outcome};
@@ -30,14 +30,27 @@ pub fn run(args: args::Generate, context: &Context) -> Outcome {
         ..local::options(&args.local, context)?
     };
     let local = args.local.clone();
-    let (engine, bar) = local::interruptible(move || {
+    let runtime = runtime()?;
+    let load = move || {
         let (bar, began) = (Bar::new(), Instant::now());
         let engine = Engine::load(&local.model, &options, &mut |at| bar.loading(at));
         bar.clear();
         let engine = engine.map_err(|error| local::refused(&local, error))?;
         say(headline(&local.model.display().to_string(), engine.info(), began));
         Ok((engine, bar))
-    })?;
+    };
+    let loaded = runtime.block_on(async {
+        let mut interrupts = Interrupts::listen()?;
+        let loaded = local::until(&mut interrupts, load).await?;
+        Ok::<_, Failure>((interrupts, loaded))
+    });
+    let (mut interrupts, (engine, bar)) = match loaded {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            runtime.shutdown_background();
+            return Err(error);
+        }
+    };
     // The process ends with this command; to wait for the engine's step would hold up Ctrl-C.
     let engine: &'static Engine = Box::leak(Box::new(engine));
     let (text, ids) = encode(&args, engine, text, context)?;
@@ -46,11 +59,10 @@ pub fn run(args: args::Generate, context: &Context) -> Outcome {
     let handle = engine.submit(request).map_err(Failure::usage)?;
     let terminal = context.surroundings.stdout_is_terminal;
     let mut reader = Reader::new(&args, engine, text, bar, terminal);
-    let runtime = runtime()?;
     let read = runtime.block_on(async {
         tokio::select! {
             read = reader.read(handle) => read,
-            () = wait_for_interrupt() => Err(Failure::new(Code::Interrupted, "interrupted")),
+            () = interrupts.next() => Err(Failure::new(Code::Interrupted, "interrupted")),
         }
     });
     reader.bar.clear();
