@@ -66,6 +66,8 @@ fn verdicts() {
         (read("/home/u/w/deploy/id_ed25519"), CLEAN, "n???"),
         (read("/home/u/w/chela.json5"), CLEAN, "n???"),
         (read("/home/u/.chela/auth.json"), CLEAN, "n???"),
+        (read("/home/u/.chela/outputs/w/1.txt"), CLEAN, "yyyy"),
+        (read("/home/u/.chela/outputs/other/1.txt"), CLEAN, "n???"),
         (read("/home/u/.ssh/config"), CLEAN, "n???"),
         (read("/home/u/other/a.rs"), CLEAN, "n??y"),
         (read("/home/u/workshop"), CLEAN, "n??y"),
@@ -192,6 +194,34 @@ fn a_host_that_was_reached_is_new_again_once_something_private_was_read() {
     assert_eq!(short(&decide(&[net()], both, &granted)), 'y');
     let port = Right::Net { host: "example.org:8443".into() };
     assert_eq!(short(&decide(&[port], both, &granted)), '?');
+}
+
+#[test]
+fn a_remembered_command_covers_its_kind_where_it_is_plain_and_sandboxed() {
+    let run = |command: &str, cwd: &str, sandboxed, network| Right::Exec {
+        command: command.into(),
+        cwd: cwd.into(),
+        sandboxed,
+        network,
+    };
+    let here = "/home/u/w";
+    let (grants, words) = policy().grants(&[run("cargo test --lib", here, true, false)]);
+    assert_eq!(words, "every plain `cargo test …` in this folder");
+    let granted = Mode { grants, ..mode(Ask) };
+    let rows = [
+        (run("cargo test -p x", here, true, false), 'y'),
+        (run("cargo test; rm -rf x", here, true, false), '?'),
+        (run("cargo test > x", here, true, false), '?'),
+        (run("cargo test $(x)", here, true, false), '?'),
+        (run("A=b cargo test", here, true, false), '?'),
+        (run("cargo run", here, true, false), '?'),
+        (run("cargo test", "/home/u/w/sub", true, false), '?'),
+        (run("cargo test", here, true, true), '?'),
+        (run("cargo test", here, false, true), '?'),
+    ];
+    for (right, expected) in rows {
+        assert_eq!(short(&decide(std::slice::from_ref(&right), UNTRUSTED, &granted)), expected, "{right:?}");
+    }
 }
 
 #[test]
