@@ -64,6 +64,22 @@ fn files_and_secrets() {
     play_all(&scenarios("tests/it/hostile/files.json"));
 }
 
+/// The sandbox holds commands, or they ask and nobody is there; so that this is about a system
+/// where it holds.
+#[test]
+fn commands() {
+    let probe = serde_json::json!({
+        "name": "probe", "turns": [[["exec", {"command": "echo held"}]]], "results": ["held"],
+    });
+    let probe: Scenario = serde_json::from_value(probe).unwrap();
+    let wrong = Play::new(&probe).run();
+    if wrong.iter().any(|what| what.contains("no sandbox holds this command")) {
+        eprintln!("skipped: hostile::commands: no sandbox holds on this system: {wrong:?}");
+        return;
+    }
+    play_all(&scenarios("tests/it/hostile/exec.json"));
+}
+
 /// What the tools' own suite shows of the loop holds for the binary; without those in which a
 /// human answers, who is not there.
 #[test]
@@ -76,7 +92,7 @@ fn what_the_tools_refuse() {
 
 #[test]
 fn there_are_forty_and_no_two_are_one() {
-    let files = ["web", "memory", "files"].map(|name| format!("tests/it/hostile/{name}.json"));
+    let files = ["web", "memory", "files", "exec"].map(|name| format!("tests/it/hostile/{name}.json"));
     let all: Vec<Scenario> = files.iter().flat_map(|file| scenarios(file)).collect();
     let names: BTreeSet<&str> = all.iter().map(|scenario| scenario.name.as_str()).collect();
     assert!(names.len() == all.len() && all.len() >= 40, "{}", all.len());
