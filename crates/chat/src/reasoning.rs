@@ -43,6 +43,18 @@ pub const STYLES: &[ReasoningStyle] = &[
 ];
 
 impl ReasoningStyle {
+    /// The name under which it is told.
+    pub fn name(self) -> &'static str {
+        match self {
+            ReasoningStyle::Think => "think",
+            ReasoningStyle::Thinking => "thinking",
+            ReasoningStyle::SeedThink => "seed_think",
+            ReasoningStyle::MistralThink => "mistral_think",
+            ReasoningStyle::GemmaChannel => "gemma_channel",
+            ReasoningStyle::Harmony => "harmony",
+        }
+    }
+
     /// The markers; `None` for Harmony, whose messages carry a header instead.
     pub fn markers(self) -> Option<ReasoningMarkers> {
         let (open, close, anywhere) = match self {

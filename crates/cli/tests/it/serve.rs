@@ -38,7 +38,7 @@ fn a_command_line_of_vllm_works_by_changing_one_word() {
         "2 threads",
         "context 1,024 (asked for)",
         "KV cache",
-        "tool calls as Hermes",
+        "tool calls as hermes, reasoning as think;",
         "ready in",
     ] {
         assert!(log.contains(said), "no {said:?} in {log}");

@@ -63,7 +63,7 @@ pub fn run(args: Serve, global: &Global, surroundings: &Surroundings) -> Outcome
         let watch = async {
             loading.await?;
             if let Some(served) = backend.served() {
-                say(report::start_line(&served, &names, &url, began.elapsed()));
+                say(report::start_line(&args, &served, &names, &url, began.elapsed()));
             }
             if args.disable_log_stats {
                 std::future::pending().await

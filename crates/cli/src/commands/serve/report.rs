@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use chela_chat::ReasoningStyle;
 use chela_engine::engine::Stats;
 use chela_server::{EngineBackend, ServedModel};
 
+use super::args::Serve;
 use crate::local::size;
 use crate::output::tokens;
 
@@ -12,17 +14,22 @@ use crate::output::tokens;
 const EVERY: Duration = Duration::from_secs(10);
 
 /// The line that tells what is served, with whom and where.
-pub fn start_line(served: &ServedModel, names: &[String], url: &str, took: Duration) -> String {
+pub fn start_line(args: &Serve, served: &ServedModel, names: &[String], url: &str, took: Duration) -> String {
     let info = &served.info;
     let sizing = &info.sizing;
     let format = info.formats.iter().max_by_key(|(_, count)| *count);
     let format = format.map_or_else(String::new, |(format, _)| format!(" {format:?},").to_lowercase());
     let calls = match (served.has_template, served.dialect) {
         (false, _) => "no chat template: plain completions only".to_owned(),
-        (true, Some(dialect)) => format!("tool calls as {dialect:?}"),
+        (true, Some(dialect)) => {
+            let parser = args.tool_call_parser.as_deref().or(dialect.table().vllm_parser);
+            format!("tool calls as {}", parser.unwrap_or("json"))
+        }
         (true, None) => "tool calls in any syntax".to_owned(),
     };
-    let reasoning = served.reasoning.map(|style| format!(", reasoning as {style:?}")).unwrap_or_default();
+    let style = served.reasoning.map(ReasoningStyle::name);
+    let reasoning = args.reasoning_parser.as_deref().or(style);
+    let reasoning = reasoning.map(|name| format!(", reasoning as {name}")).unwrap_or_default();
     format!(
         "{names} ({arch},{format} {weights}) at {url}\n  \
          {threads} threads, {isa}; context {window} ({reason}); KV cache {kv} for {room} tokens of {budget}; \
