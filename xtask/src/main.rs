@@ -16,6 +16,7 @@ usage: cargo xtask CHORE
 chores:
   tidy            crate edges, function length, where `unsafe` stands, line budgets
   bench agent     what the agent costs beside the model, next to OpenClaw's figures
+  soak [N [M]]    `chela serve` under N clients (64) for M minutes (10), on a release build
   exam MODEL      put the exams of the demo model to a GGUF file, through the real agent
   docs [--check]  write (or check) the documents that are generated from the code
 ";
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         ["tidy"] => tidy::run(),
         ["bench", "agent"] => bench::agent(),
+        ["soak", rest @ ..] => bench::soak(rest),
         ["exam", rest @ ..] => exam::run(rest),
         ["docs"] => docs::run(false),
         ["docs", "--check"] => docs::run(true),

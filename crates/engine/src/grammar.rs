@@ -172,6 +172,12 @@ impl Matcher {
         Ok(self.mask.as_slice())
     }
 
+    /// Whether the last mask let the output end.
+    #[must_use]
+    pub fn may_end(&self) -> bool {
+        self.mask.len() > self.end as usize && self.mask.is_allowed(self.end)
+    }
+
     /// Another matcher at the same place.
     #[must_use]
     pub fn copy(&self) -> Self {

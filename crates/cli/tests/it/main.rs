@@ -24,6 +24,7 @@ mod seed;
 mod serve;
 mod served;
 mod sessions;
+mod soak;
 mod stop;
 mod terminal;
 mod trust;

@@ -64,6 +64,18 @@ impl Server {
         format!("http://{}/v1", self.address)
     }
 
+    /// `127.0.0.1:PORT`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The time of all its threads on a CPU, in ticks of 10 ms (proc(5), `utime` and `stime`).
+    pub fn cpu_ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let fields = stat.rsplit(')').next().unwrap().split_whitespace();
+        fields.skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum()
+    }
+
     /// What it said on stderr so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()

@@ -75,7 +75,9 @@ impl World {
     }
 
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_chela"));
+        // CHELA_TEST_BINARY: another build of it, such as a release
+        let other = std::env::var_os("CHELA_TEST_BINARY");
+        let mut command = Command::new(other.unwrap_or_else(|| env!("CARGO_BIN_EXE_chela").into()));
         command.args(args).current_dir(self.work()).env_clear().env("CHELA_HOME", self.home());
         command.envs(self.env.iter().map(|(n, v)| (n, v)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -159,7 +159,9 @@ impl Live {
         let mut finish = end.clone();
         if end.is_none() || params.include_stop {
             let piece = self.detokenizer.push(token);
-            let (text, stop) = self.text.push(&piece, armed);
+            let inside = self.request.stop_at_ends && self.matcher.as_ref().is_some_and(|m| !m.may_end());
+            let (text, stop) =
+                if inside { (self.text.pass(&piece), None) } else { self.text.push(&piece, armed) };
             delta.text = text;
             if let (None, Some(stop)) = (&end, stop) {
                 finish = Some(FinishReason::StopString(params.stop[stop].clone()));

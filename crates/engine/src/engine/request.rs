@@ -19,6 +19,9 @@ pub struct Request {
     pub cache_salt: Option<String>,
     /// What the output must be.
     pub grammar: Option<Grammar>,
+    /// Whether stop strings count only where the grammar lets the output end, so that they break
+    /// nothing off that it has begun.
+    pub stop_at_ends: bool,
     /// The limit of reasoning in the output.
     pub thinking: Option<ThinkingBudget>,
 }
@@ -34,6 +37,7 @@ impl Request {
             priority: Priority::Interactive,
             cache_salt: None,
             grammar: None,
+            stop_at_ends: false,
             thinking: None,
         }
     }

@@ -37,6 +37,11 @@ impl StopText {
         (std::mem::replace(&mut self.held, rest), None)
     }
 
+    /// Takes a piece in which no stop string counts, nor one that began before it.
+    pub fn pass(&mut self, piece: &str) -> String {
+        std::mem::take(&mut self.held) + piece
+    }
+
     /// What is still held back, once nothing more can come.
     pub fn finish(&mut self) -> String {
         std::mem::take(&mut self.held)
@@ -72,6 +77,14 @@ mod tests {
         let mut stop = StopText::new(vec!["ab".into()], false);
         assert_eq!(stop.push("xab", false), ("xab".into(), None));
         assert_eq!(stop.push("ab", true), (String::new(), Some(0)));
+    }
+
+    #[test]
+    fn what_passes_matches_nothing() {
+        let mut stop = StopText::new(vec!["ab".into()], false);
+        assert_eq!(stop.push("xa", true), ("x".into(), None));
+        assert_eq!(stop.pass("b a"), "ab a");
+        assert_eq!(stop.push("b ab", true), ("b ".into(), Some(0)));
     }
 
     proptest! {

@@ -94,6 +94,7 @@ impl Model {
         if self.special_markers {
             params.skip_special_tokens = false;
         }
+        request.stop_at_ends = guarded;
         request.thinking = self.budget(chat, reasoning)?;
         let echo = PromptEcho {
             ids: sampled.return_token_ids.unwrap_or(false).then(|| request.prompt.clone()),

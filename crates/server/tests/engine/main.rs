@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // helpers outside of test functions
 
 mod cache;
+mod guarded;
 mod hostile;
 mod liveness;
 mod requests;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use chela_engine::engine::EngineOptions;
+use chela_openai::chat::{ChatCompletion, Fold, StreamEvent};
 use chela_server::{EngineBackend, Options, ServeSettings, router};
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
@@ -67,4 +69,24 @@ async fn post(app: &Router, path: &str, body: &Value) -> (StatusCode, Value) {
     let request = Request::post(path).header("content-type", "application/json");
     let (status, text) = send(app, request.body(Body::from(body.to_string())).unwrap()).await;
     (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+}
+
+/// The fold of a request's answer as a stream.
+async fn streamed(app: &Router, body: &Value) -> ChatCompletion {
+    let mut body = body.clone();
+    body["stream"] = true.into();
+    body["stream_options"] = serde_json::json!({"include_usage": true});
+    let (status, events) = post(app, "/v1/chat/completions", &body).await;
+    assert_eq!(status, 200, "{body}: {events}");
+    let mut fold = Fold::new();
+    let mut done = false;
+    for event in events.as_str().unwrap().split("\n\n").filter(|event| !event.is_empty()) {
+        match StreamEvent::parse(event.strip_prefix("data: ").unwrap()).unwrap() {
+            StreamEvent::Chunk(chunk) => fold.push(*chunk),
+            StreamEvent::Done => done = true,
+            StreamEvent::Error(error) => panic!("{body}: {error:?}"),
+        }
+    }
+    assert!(done, "{body}: no [DONE]");
+    fold.finish()
 }

@@ -1,11 +1,11 @@
 //! What a request gets.
 
 use axum::Router;
-use chela_openai::chat::{ChatCompletion, Fold, StreamEvent};
+use chela_openai::chat::ChatCompletion;
 use chela_server::{Options, ServeSettings, router};
 use serde_json::{Value, json};
 
-use crate::{named_backend, post, server};
+use crate::{named_backend, post, server, streamed};
 
 #[tokio::test]
 async fn a_conversation_is_answered() {
@@ -153,19 +153,7 @@ async fn streams_add_up_to_the_whole_answer() {
     ] {
         let body = chat(text, more);
         let (_, whole) = post(&app, "/v1/chat/completions", &body).await;
-        let mut streamed = body.clone();
-        streamed["stream"] = true.into();
-        streamed["stream_options"] = json!({"include_usage": true});
-        let (_, events) = post(&app, "/v1/chat/completions", &streamed).await;
-        let mut fold = Fold::new();
-        for event in events.as_str().unwrap().split("\n\n").filter(|event| !event.is_empty()) {
-            match StreamEvent::parse(event.strip_prefix("data: ").unwrap()).unwrap() {
-                StreamEvent::Chunk(chunk) => fold.push(*chunk),
-                StreamEvent::Done => {}
-                StreamEvent::Error(error) => panic!("{text}: {error:?}"),
-            }
-        }
-        let folded = fold.finish();
+        let folded = streamed(&app, &body).await;
         let whole: ChatCompletion = serde_json::from_value(whole).unwrap();
         let (mut a, b) = (folded.choices[0].clone(), whole.choices[0].clone());
         a.message.reasoning_content.clone_from(&a.message.reasoning);
