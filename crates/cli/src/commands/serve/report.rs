@@ -67,11 +67,25 @@ fn throughput_line(before: &Stats, now: &Stats) -> String {
     format!(
         "prompt throughput: {:.1} tokens/s, generation throughput: {:.1} tokens/s, running: {}, waiting: {}, \
          KV cache usage: {:.1}%, prefix cache hit rate: {:.1}%",
-        rate(now.prompt_tokens, before.prompt_tokens),
+        // as they are computed: a long prompt takes longer than a line's time here
+        rate(now.prefilled_tokens, before.prefilled_tokens),
         rate(now.generated_tokens, before.generated_tokens),
         now.load.running,
         now.load.waiting.max(now.waiting_new),
         share(now.load.used_blocks as f64, now.load.total_blocks as f64),
         share(now.cached_tokens as f64, now.prompt_tokens as f64),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prompt_that_takes_minutes_is_told_as_it_is_read() {
+        let before = Stats { prompt_tokens: 33_000, prefilled_tokens: 1_000, ..Stats::default() };
+        let now = Stats { prefilled_tokens: 2_500, ..before.clone() };
+        let line = throughput_line(&before, &now);
+        assert!(line.starts_with("prompt throughput: 150.0 tokens/s, generation throughput: 0.0"), "{line}");
+    }
 }
