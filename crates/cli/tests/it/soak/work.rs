@@ -159,7 +159,7 @@ impl Worker {
         if wait.is_none() || !said.contains("RateLimitError") {
             return Err(format!("429 with Retry-After {:?}: {said}", head.retry_after));
         }
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(20 + self.random.below(400) as u64));
         Ok(())
     }
 
