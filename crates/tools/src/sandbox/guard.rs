@@ -1,9 +1,9 @@
 //! What a confined command must not see in the workspace, and what it must not leave there.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs::{self, File, FileType};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use chela_agent::policy::acts_later;
@@ -41,55 +41,76 @@ impl Scan {
                 || path.strip_prefix(workspace).is_ok_and(acts_later)
         };
         let mut scan = Self::default();
-        scan.walk(workspace, &skip, &later)
-            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", workspace.display())))?;
+        // A list and not the stack: a command may have made folders as deep as paths can be.
+        let mut folders = vec![(workspace.to_owned(), false)];
+        while let Some((folder, frozen)) = folders.pop() {
+            match scan.list(&folder, frozen, &skip, &later) {
+                Ok(more) => folders.extend(more),
+                // A folder that the user cannot list, no command of the user's can list either.
+                Err(_) if folder != workspace => {}
+                Err(error) => {
+                    return Err(io::Error::new(error.kind(), format!("{}: {error}", folder.display())));
+                }
+            }
+        }
         scan.hide_other_names(workspace);
         Ok(scan)
     }
 
-    fn walk(&mut self, folder: &Path, skip: Test<'_>, later: Test<'_>) -> io::Result<()> {
+    /// Looks at what lies in one folder, and gives the folders in it, each with whether it lies in
+    /// something frozen.
+    fn list(
+        &mut self,
+        folder: &Path,
+        frozen: bool,
+        skip: Test<'_>,
+        later: Test<'_>,
+    ) -> io::Result<Vec<(PathBuf, bool)>> {
         self.folders.insert(folder.to_owned());
-        for entry in fs::read_dir(folder)? {
-            let Ok(entry) = entry else { continue };
-            let (path, name) = (entry.path(), entry.file_name());
+        let mut folders = Vec::new();
+        for entry in fs::read_dir(folder)?.flatten() {
+            let path = entry.path();
             let Ok(kind) = entry.file_type() else { continue };
             if kind.is_symlink() || skip(&path) {
                 continue;
             }
-            if kind.is_socket() || secret(&path).is_some() && (kind.is_dir() || holds_key(&path)) {
+            if kind.is_socket() || is_secret(&path, kind) {
                 self.hidden.push(path);
-            } else if kind.is_dir() && name.eq_ignore_ascii_case(".git") {
-                self.folders.insert(path.clone());
-                self.freeze_in(&path);
-                self.submodules(&path.join("modules"));
-                self.pinned.insert(path);
-            } else if later(&path) {
-                self.frozen.insert(path);
-            } else if kind.is_dir() {
-                // A folder that the user cannot list, no command of the user's can list either.
-                let _ = self.walk(&path, skip, later);
+            } else if !frozen && kind.is_dir() && entry.file_name().eq_ignore_ascii_case(".git") {
+                self.repository(path);
+            } else {
+                let freeze = !frozen && later(&path);
+                if freeze {
+                    self.frozen.insert(path.clone());
+                }
+                folders.extend(kind.is_dir().then_some((path, frozen || freeze)));
             }
         }
-        Ok(())
+        Ok(folders)
+    }
+
+    /// A repository can be used, but not be made to run programs; nor those of its submodules.
+    fn repository(&mut self, git: PathBuf) {
+        self.folders.insert(git.clone());
+        self.freeze_in(&git);
+        let mut folders = vec![git.join("modules")];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                let path = entry.path();
+                if path.join("HEAD").is_file() {
+                    self.freeze_in(&path);
+                    folders.push(path.join("modules"));
+                } else if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    folders.push(path);
+                }
+            }
+        }
+        self.pinned.insert(git);
     }
 
     fn freeze_in(&mut self, repository: &Path) {
         let paths = OF_GIT.iter().map(|name| repository.join(name));
         self.frozen.extend(paths.filter(|path| path.symlink_metadata().is_ok_and(|meta| !meta.is_symlink())));
-    }
-
-    fn submodules(&mut self, folder: &Path) {
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            let path = entry.path();
-            match path.join("HEAD").is_file() {
-                true => {
-                    self.freeze_in(&path);
-                    self.submodules(&path.join("modules"));
-                }
-                false if entry.file_type().is_ok_and(|kind| kind.is_dir()) => self.submodules(&path),
-                false => {}
-            }
-        }
     }
 
     /// Hides the further names of hidden files (hard links), wherever they lie in the workspace.
@@ -191,13 +212,19 @@ fn runs_programs(repository: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// A file of certificates alone is no secret, whatever its name.
-fn holds_key(path: &Path) -> bool {
-    if path.extension().is_none_or(|ending| !ending.eq_ignore_ascii_case("pem")) {
+/// A secret by its path; a file of certificates alone is none, whatever its name.
+fn is_secret(path: &Path, kind: FileType) -> bool {
+    if secret(path).is_none() {
+        return false;
+    }
+    // Only a regular file is opened: another kind could hold up whoever opens it.
+    let is_pem = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("pem"));
+    if !is_pem || !kind.is_file() {
         return true;
     }
     let mut text = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(4 << 20).read_to_end(&mut text));
+    let open = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW).open(path);
+    let read = open.and_then(|file| file.take(4 << 20).read_to_end(&mut text));
     let has = |words: &[u8]| text.windows(words.len()).any(|part| part == words);
     read.is_err() || !has(b"BEGIN CERTIFICATE") || has(b"PRIVATE KEY")
 }
@@ -213,9 +240,7 @@ fn shallow(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
         let Ok(kind) = entry.file_type() else { continue };
-        if kind.is_socket()
-            || !kind.is_symlink() && secret(&path).is_some() && (kind.is_dir() || holds_key(&path))
-        {
+        if kind.is_socket() || !kind.is_symlink() && is_secret(&path, kind) {
             found.push(path);
         } else if kind.is_dir() && depth > 1 {
             shallow(&path, depth - 1, found);
@@ -249,14 +274,26 @@ mod tests {
             (".ssh/config", ""),
             ("src/main.rs", ""),
             ("venv/cacert.pem", "-----BEGIN CERTIFICATE-----"),
+            (".cargo/credentials.toml", "token"),
             ("tls/server.pem", "-----BEGIN CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----"),
         ]);
         fs::hard_link(root.join("a/b/.env"), root.join("src/notes.txt")).unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(root.join("s")).unwrap();
         let mut hidden = scan(&root).hidden;
         hidden.sort();
-        let expected = [".ssh", "a/b/.env", "s", "src/notes.txt", "tls/server.pem"];
+        let expected =
+            [".cargo/credentials.toml", ".ssh", "a/b/.env", "s", "src/notes.txt", "tls/server.pem"];
         assert_eq!(hidden, expected.map(|name| root.join(name)));
+    }
+
+    /// A file of that name that was a pipe held up every later command.
+    #[test]
+    fn a_pipe_and_deep_folders_hold_nothing_up() {
+        let (_keep, root) = place(&[("a", "")]);
+        rustix::fs::mkfifoat(rustix::fs::CWD, root.join("x.pem"), rustix::fs::Mode::RUSR).unwrap();
+        let deep = root.join("d/".repeat(1_500));
+        fs::create_dir_all(deep).unwrap();
+        assert_eq!(scan(&root).hidden, [root.join("x.pem")]);
     }
 
     #[test]
