@@ -149,7 +149,10 @@ fn files(context: &Context, report: &mut Report) -> Outcome {
 
 /// The sandbox of commands, layer by layer.
 fn sandbox(context: &Context, report: &mut Report) -> Outcome {
-    let workspace = context.workspace()?;
+    let workspace = match context.workspace() {
+        Ok(workspace) => workspace,
+        Err(failure) => return report.problem("workspace", failure.message, failure.hint, failure.code),
+    };
     let sandbox = compose::sandbox(context, &workspace);
     for layer in sandbox.layers() {
         let what = format!("sandbox: {}", layer.name);

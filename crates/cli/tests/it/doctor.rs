@@ -36,6 +36,17 @@ fn each_problem_has_its_fix() {
     assert!(ran.out.contains("NOT_SET") && ran.out.contains("fix:"), "{ran:?}");
 }
 
+/// It ended the whole check.
+#[test]
+fn a_workspace_that_is_gone_is_one_problem_among_the_checks() {
+    let server = Scripted::new().model("m").turn(Turn::text("ok")).serve();
+    let world = World::with_vllm(&server.base_url());
+    world.write_config("{ agents: { defaults: { workspace: '/no/such/folder' } } }");
+    let ran = world.run(&["doctor"]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.out.contains("/no/such/folder") && ran.out.contains("server vllm"), "{ran:?}");
+}
+
 #[test]
 fn json_is_one_list() {
     let html = Canned::new(200, "text/html", "<html>It works</html>");
