@@ -409,8 +409,9 @@ impl<'a> Turn<'a> {
 
     /// A full answer ends the turn, unless the user has said more in the meantime.
     async fn answered(&mut self) -> Result<Next, Outcome> {
-        let steer = self.control.take_steer();
-        if !steer.is_empty() && self.forced.is_none() {
+        // What is said to an answer that was forced is a message of its own, after it.
+        let steer = if self.forced.is_none() { self.control.take_steer() } else { Vec::new() };
+        if !steer.is_empty() {
             let message = UserMessage { text: steer.join("\n"), images: Vec::new(), attachments: Vec::new() };
             let item = self.user_item(message).await;
             self.append(vec![item]).await?;
