@@ -112,15 +112,6 @@ pub fn system_text(files: &[Section]) -> String {
     text
 }
 
-/// Everything that stands before the conversation, part by part.
-#[must_use]
-pub fn sections(files: &[Section], tools: &str) -> Vec<Section> {
-    let mut sections = vec![Section { name: "system".to_owned(), text: SYSTEM.to_owned() }];
-    sections.extend(files.iter().cloned());
-    sections.push(Section { name: "tools".to_owned(), text: tools.to_owned() });
-    sections
-}
-
 /// The lines that a user message carries: the date where it is news, the folder in the first
 /// message, and hints. `now` and `last` (the message before) in milliseconds since 1970 UTC.
 #[must_use]

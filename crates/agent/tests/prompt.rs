@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use chela_agent::prompt::{SYSTEM, context, sections, system_text, workspace_files};
+use chela_agent::prompt::{SYSTEM, context, system_text, workspace_files};
 use jiff::tz::TimeZone;
 use tempfile::TempDir;
 
@@ -33,9 +33,6 @@ fn workspace_files_are_loaded_in_order_and_within_the_budget() {
     let cut = workspace_files(folder.path(), 20);
     assert_eq!(cut.sections[0].text, "run the tests");
     assert_eq!(cut.notices[0], "AGENTS.md: 13 of 24 bytes loaded; instruction files have 20 bytes together");
-    let parts = sections(&files.sections, "[]");
-    let names: Vec<&str> = parts.iter().map(|part| part.name.as_str()).collect();
-    assert_eq!(names, ["system", "AGENTS.md", "SOUL.md", "tools"]);
 }
 
 #[test]

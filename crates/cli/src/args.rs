@@ -155,7 +155,7 @@ pub struct Agent {
     /// Requests to the model at most.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_steps: Option<u32>,
-    /// Print the fixed prompt with its tokens per section, and stop.
+    /// Print the fixed prompt with its tokens per section and tool, and stop; exact where the server counts.
     #[arg(long)]
     pub explain_prompt: bool,
 }

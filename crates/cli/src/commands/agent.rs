@@ -3,34 +3,28 @@
 use std::io::Read;
 use std::sync::Arc;
 
-use chela_agent::prompt;
-use chela_client::openai::chat::Message;
-use chela_client::stream::estimate;
-use chela_config::trust::Trust;
 use chela_protocol::{ApprovalId, ApproveMode, Attachment, Decision, Envelope, Event, Op};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::args;
 use crate::attach;
+use crate::commands::explain;
 use crate::compose::{self, Wishes};
 use crate::context::{Context, runtime};
 use crate::env::Stdin;
 use crate::exit::{Code, Failure, Outcome};
 use crate::first_run;
 use crate::front::{Front, Wish};
-use crate::output::{self, prompt as ask, say, tokens};
-use crate::trust;
+use crate::output::prompt as ask;
 
 /// Operations and events that may wait for the other side.
 pub const AHEAD: usize = 256;
-/// The window for which the prompt is explained; a smaller one takes less of long instruction files.
-const EXPLAINED: u64 = 32_768;
 
 /// Runs the command.
 pub fn run(args: args::Agent, context: &Context) -> Outcome {
     if args.explain_prompt {
-        return explain(context);
+        return explain::run(&args, context);
     }
     let message = message(&args, context)?;
     let runtime = runtime()?;
@@ -179,30 +173,4 @@ fn answer_later(ops: mpsc::Sender<Op>, id: ApprovalId) {
         };
         let _ = ops.blocking_send(Op::Approve { id, decision });
     });
-}
-
-/// Prints what stands before the user's message in every request, part by part.
-fn explain(context: &Context) -> Outcome {
-    let tools = compose::tools(context, &context.workspace()?, context.http());
-    let workspace = context.workspace()?;
-    let trusted = Trust::load(&context.paths.trust()).map_err(trust::failure)?.of(&workspace) == Some(true);
-    let budget = prompt::files_budget(EXPLAINED);
-    let files = if trusted { prompt::workspace_files(&workspace, budget).sections } else { Vec::new() };
-    let sections = prompt::sections(&files, &tools.registry.schemas());
-    let mut rows = vec![["PART", "BYTES", "TOKENS (ESTIMATED)"].map(str::to_owned).to_vec()];
-    let mut total = (0, 0);
-    for section in &sections {
-        let (bytes, tokens_here) =
-            (section.text.len(), u64::from(estimate(&[Message::user(&section.text)], &[]).tokens));
-        total = (total.0 + bytes, total.1 + tokens_here);
-        rows.push(vec![section.name.clone(), tokens(bytes as u64), tokens(tokens_here)]);
-    }
-    rows.push(vec!["total".into(), tokens(total.0 as u64), tokens(total.1)]);
-    output::answer(&output::table(&rows))?;
-    if context.verbose > 0 {
-        for section in &sections {
-            say(format_args!("--- {}\n{}", section.name, section.text));
-        }
-    }
-    Ok(())
 }

@@ -6,6 +6,7 @@ pub mod bench;
 pub mod completions;
 pub mod config;
 pub mod doctor;
+pub mod explain;
 pub mod generate;
 pub mod models;
 pub mod models_local;
