@@ -81,8 +81,14 @@ impl Front {
                 self.aside(format!("{name} {}", short(args)).trim_end())?
             }
             Event::ToolCallFinished { status, result, .. } if !self.json && *status != ResultStatus::Ok => {
+                let word = status_word(*status);
                 let first = result.lines().next().unwrap_or_default();
-                self.aside(&format!("  {}: {}", status_word(*status), cut(first, 160)))?;
+                // The result has the word too; what follows tells the model what to do now.
+                let first =
+                    first.strip_prefix(word).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(first);
+                let denied = *status == ResultStatus::Denied;
+                let end = if denied { first.find(". ").unwrap_or(first.len()) } else { first.len() };
+                self.aside(&format!("  {word}: {}", cut(&first[..end], 160)))?;
             }
             Event::Notice { level, text } if !self.json => {
                 let word = match level {

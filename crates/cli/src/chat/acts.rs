@@ -53,6 +53,7 @@ impl Chat<'_> {
             Op::UserMessage { text, images, attachments }
                 if meanwhile && self.turn && images.is_empty() && attachments.is_empty() =>
             {
+                self.steered = true;
                 self.send(Op::Steer { text }).await;
                 let words = "sent: the model reads it with its next tool result, or after this answer";
                 self.screen.say(Style::DIM, words);

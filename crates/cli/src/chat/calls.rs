@@ -134,6 +134,8 @@ impl Calls {
         if !call.begun {
             lines.push(heading(&call.title, Some(took), page));
         }
+        // A command that was stopped: its output, and in the last line why there is no more.
+        let was_cut = result.lines().next_back().is_some_and(|line| line.starts_with("[interrupted"));
         let seen = self.approved.take_if(|approved| approved == id).is_some();
         match (status, diff) {
             (ResultStatus::Ok, Some(diff)) => {
@@ -144,23 +146,24 @@ impl Calls {
                     lines.extend(folded(diff_lines(diff, page), DIFF, number, page));
                 }
             }
-            (ResultStatus::Ok | ResultStatus::Error, _) => {
-                let all: Vec<String> = lines_of(result);
-                let same = all.starts_with(&call.shown);
-                let skip = if same { call.shown.len() } else { 0 };
-                let style = if status.is_ok() { Style::DIM } else { Style::of(Colour::Red) };
-                let line = |line: &String| {
-                    page.paint(style, &format!("  {}", fit(line, page.width.saturating_sub(2))))
-                };
-                let rest: Vec<String> = all[skip..].iter().map(line).collect();
-                lines.extend(folded(rest, (HEAD - skip.min(HEAD), TAIL), number, page));
-            }
-            (ResultStatus::Denied | ResultStatus::Interrupted, _) => {
+            (ResultStatus::Denied | ResultStatus::Interrupted, _) if !was_cut => {
                 let first = printable(result.lines().next().unwrap_or_default());
                 // What follows tells the model what to do now.
                 let first = first.split_once(". ").map_or(first.as_str(), |(first, _)| first);
                 let line = fit(first, page.width.saturating_sub(2));
                 lines.push(page.paint(Style::of(Colour::Yellow), &format!("  {line}")));
+            }
+            _ => {
+                let all: Vec<String> = lines_of(result);
+                let same = all.starts_with(&call.shown);
+                let skip = if same { call.shown.len() } else { 0 };
+                let failed = status == ResultStatus::Error;
+                let style = if failed { Style::of(Colour::Red) } else { Style::DIM };
+                let line = |line: &String| {
+                    page.paint(style, &format!("  {}", fit(line, page.width.saturating_sub(2))))
+                };
+                let rest: Vec<String> = all[skip..].iter().map(line).collect();
+                lines.extend(folded(rest, (HEAD - skip.min(HEAD), TAIL), number, page));
             }
         }
         lines
@@ -359,6 +362,17 @@ mod tests {
             PAGE,
         );
         assert_eq!(end, ["  … 2 lines more, /show 1 for all", "  7", "  8", "  9"]);
+    }
+
+    /// The output was shown a second time, and why it ended was not.
+    #[test]
+    fn a_stopped_command_shows_its_output_once_and_why_it_ended() {
+        let mut calls = Calls::default();
+        calls.started("c", "exec", &json!({"command": "make"}));
+        assert_eq!(calls.output("c", "one\n", PAGE), ["exec make", "  one"]);
+        let result = "one\n[interrupted: by the user]";
+        let end = calls.finished("c", result, ResultStatus::Interrupted, None, Duration::ZERO, PAGE);
+        assert_eq!(end, ["  [interrupted: by the user]"]);
     }
 
     #[test]

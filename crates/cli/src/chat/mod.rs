@@ -194,6 +194,8 @@ struct Chat<'a> {
     turn: bool,
     /// Answers to [`Op::Status`] that have not come. With none of them and no turn, all is done.
     pending: usize,
+    /// Something was said during this request: the next one answers that.
+    steered: bool,
     doing: Doing,
     turn_began: Instant,
     /// Seconds of `doing` at which it is said next, where no line is written over.
@@ -257,6 +259,7 @@ impl<'a> Chat<'a> {
             store: sessions::store(context)?,
             turn: false,
             pending: 0,
+            steered: false,
             doing: Doing::Waiting(now),
             turn_began: now,
             next_word: show::SAID_AFTER.1,

@@ -75,7 +75,12 @@ impl Chat<'_> {
                     self.doing = Doing::Waiting(since);
                 }
             }
-            Event::Usage(_) => {}
+            Event::Usage(_) => {
+                if std::mem::take(&mut self.steered) {
+                    self.end_answer();
+                    self.screen.apart();
+                }
+            }
             Event::ContextMeter { used, window, exact } => self.meter = Some((used, window, exact)),
             Event::Compacted { before, after, how } => {
                 let (before, after) = (tokens(before), tokens(after));
