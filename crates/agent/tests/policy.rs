@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use chela_agent::policy::{Call, Grant, Mode, Policy, Verdict};
+use chela_agent::policy::{Call, Grant, Mode, Policy, Verdict, acts_later};
 use chela_agent::secrets::secret;
 use chela_protocol::ApproveMode::{self, All, Ask, Edits, None};
 use chela_protocol::{Right, Taint};
@@ -222,6 +222,24 @@ fn a_remembered_command_covers_its_kind_where_it_is_plain_and_sandboxed() {
     for (right, expected) in rows {
         assert_eq!(short(&decide(std::slice::from_ref(&right), UNTRUSTED, &granted)), expected, "{right:?}");
     }
+}
+
+/// What the sandbox keeps commands from changing, whatever was approved.
+#[test]
+fn what_acts_later_is_told_by_its_path() {
+    let later = ["AGENTS.md", "sub/soul.MD", "CLAUDE.md", ".git/hooks/x", ".envrc", "a/.config/systemd/x"];
+    for path in later {
+        assert!(acts_later(Path::new(path)), "{path}");
+    }
+    for path in ["agents.rs", "AGENTS.md.bak", "git/hooks/x", "src/systemd/x", "autostart"] {
+        assert!(!acts_later(Path::new(path)), "{path}");
+    }
+}
+
+#[test]
+fn nobody_is_asked_where_the_user_wants_no_questions() {
+    let mode = Mode { can_ask: true, ..mode(None) };
+    assert_eq!(short(&decide(&[write("/home/u/w/a")], CLEAN, &mode)), 'n');
 }
 
 #[test]

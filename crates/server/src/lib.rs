@@ -32,7 +32,8 @@
 //! `.without_health()`, `.route("GET", "/props", Canned::json(…))` (llama.cpp,
 //! Ollama and others). A turn may wait, fail (`Turn::error(429, …)
 //! .header("retry-after", "2")`), fail half way (`.error_event(…)`), break off
-//! (`.disconnect()`), or end without a word (`.truncate()`).
+//! (`.disconnect()`), or end without a word (`.truncate()`). A [`Gate`] holds
+//! it (`.hold(&gate)`) until the test has seen what it waits for.
 
 mod backend;
 mod chat;
@@ -53,6 +54,6 @@ pub use engine::{
 };
 pub use error::ApiError;
 pub use router::{Options, ROUTES, ReasoningField, router};
-pub use scripted::{Canned, Recorded, Scripted, Served, Turn};
+pub use scripted::{Canned, Gate, Recorded, Scripted, Served, Turn};
 pub use validate::sampled::Sampled;
 pub use validate::{Validated, context_overflow};

@@ -24,6 +24,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::host::Host;
+use crate::scripted::Gate;
 
 /// One thing that the server does on a connection.
 #[derive(Debug, Clone)]
@@ -38,12 +39,14 @@ pub enum Act {
     Repeat(Bytes, usize),
     /// Waits.
     Wait(Duration),
+    /// Goes on when this gate is opened.
+    Hold(Gate),
     /// Waits until the client closes.
     Hang,
     /// Closes in good order, which is also what the end of a script does.
     Close,
     /// Closes with a TCP reset. What the client has not read by then is lost to
-    /// it: a [`Act::Wait`] before gives it time.
+    /// it: a [`Act::Hold`] before gives it time.
     Reset,
 }
 
@@ -149,6 +152,7 @@ async fn play(mut stream: TcpStream, script: &[Act], connection: usize, log: &Lo
                     }
                 }
                 Act::Wait(time) => wait(&mut stream, &mut rest, *time).await?,
+                Act::Hold(gate) => gate.passed().await,
                 Act::Hang => wait(&mut stream, &mut rest, Duration::MAX).await?,
                 Act::Close => break,
                 Act::Reset => {

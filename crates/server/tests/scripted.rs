@@ -17,7 +17,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(60);
 
 /// Sends a request and reads all that comes, until the server closes.
 fn exchange(address: SocketAddr, method: &str, path: &str, extra: &str, body: &str) -> String {

@@ -1,7 +1,7 @@
 //! `chela agent` through the binary.
 
 use std::io::Read;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chela_server::{Scripted, Turn};
 use serde_json::{Value, json};
@@ -106,11 +106,9 @@ fn ctrl_c_is_130_closes_the_connection_and_keeps_the_text() {
     let mut child = world.spawn(&["agent", "-m", "hi"]);
     let mut part = [0; 4];
     child.stdout.as_mut().unwrap().read_exact(&mut part).unwrap();
-    let begun = Instant::now();
     std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     let ran = finish(child);
     assert_eq!(ran.code, 130, "{ran:?}");
-    assert!(begun.elapsed() < Duration::from_secs(20));
     let closed =
         server.wait_for_blocking(Duration::from_secs(20), |all| all.iter().any(|r| r.closed_early()));
     assert!(closed.is_ok(), "the server stops computing");
@@ -167,11 +165,52 @@ fn the_fixed_prompt_is_small_and_explained() {
     ];
     let schemas = body["tools"].to_string();
     assert!(frozen.iter().all(|schema| schemas.contains(schema)), "{schemas}");
+}
+
+/// It read `refused: refused: …`, and went on with what the model was told to do.
+#[test]
+fn a_refusal_is_said_once() {
+    let write = Turn::new().call("write", json!({"path": "a.txt", "content": "x"}));
+    let server = Scripted::new().model("m").turn(write).turn(Turn::text("I could not.")).serve();
+    let ran = World::with_vllm(&server.base_url()).run(&["agent", "-m", "hi"]);
+    assert_eq!(ran.code, 4, "{ran:?}");
+    assert!(ran.err.contains("\n  refused: writes ask; --approve edits allows it\n"), "{ran:?}");
+}
+
+#[test]
+fn the_prompt_is_explained_part_by_part() {
+    let server = Scripted::new().model("m").serve();
+    let world = World::with_vllm(&server.base_url());
+    let explained = world.json(&["agent", "--explain-prompt", "--json"]);
+    assert_eq!(explained["exact"], true, "{explained}");
+    let rows = explained["sections"].as_array().unwrap();
+    let names: Vec<&str> = rows.iter().map(|row| row["name"].as_str().unwrap()).collect();
+    let tools = ["read", "ls", "grep", "glob", "write", "edit", "exec", "web_fetch", "memory"];
+    assert_eq!(names, [&["system", "tools"], &tools[..], &["chat template"]].concat());
+    let sum = |inside: bool| -> u64 {
+        let rows = rows.iter().filter(|row| row["tool"] == inside);
+        rows.map(|row| row["tokens"].as_u64().unwrap()).sum()
+    };
+    // The server counts what stands there: the parts are the whole.
+    assert_eq!(explained["tokens"].as_u64().unwrap(), sum(false));
+    assert_eq!(rows[1]["tokens"].as_u64().unwrap(), sum(true));
+    let asked = server.requests().into_iter().rev().find(|request| request.path == "/tokenize").unwrap();
+    let whole = server_count(&asked.json());
+    assert_eq!(explained["tokens"].as_u64().unwrap() + 1, whole, "and the full stop of the user");
     let ran = world.run(&["agent", "--explain-prompt"]);
     assert!(
-        ran.succeeds().out.contains("system") && ran.out.contains("tools") && ran.out.contains("TOKENS"),
+        ran.succeeds().out.contains("  web_fetch") && ran.out.contains("the server of vllm/m"),
         "{ran:?}"
     );
+    let alone = World::with_vllm("http://127.0.0.1:9/v1").run(&["agent", "--explain-prompt"]);
+    assert!(alone.succeeds().out.contains("Tokens are estimated: "), "{alone:?}");
+}
+
+/// As the scripted server counts: one token for four characters of messages and tools.
+fn server_count(body: &Value) -> u64 {
+    let messages = body["messages"].as_array().unwrap().iter().map(Value::to_string);
+    let chars: usize = messages.chain([body["tools"].to_string()]).map(|text| text.chars().count()).sum();
+    chars.div_ceil(4) as u64
 }
 
 #[test]
@@ -233,7 +272,8 @@ fn timeout_seconds_limits_the_whole_turn_where_it_is_set() {
     let world = World::with_vllm(&server.base_url());
     world.write_config("{ agents: { defaults: { timeoutSeconds: 1 } } }");
     let ran = world.run(&["agent", "-m", "hi"]);
-    assert_eq!((ran.code, ran.out.as_str()), (1, "part\n"), "{ran:?}");
+    // The second may be over before the first word has come.
+    assert!(ran.code == 1 && ["", "part\n"].contains(&ran.out.as_str()), "{ran:?}");
     assert!(ran.err.contains("timeoutSeconds") || ran.err.contains("1 s"), "{ran:?}");
 }
 

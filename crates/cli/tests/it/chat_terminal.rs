@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use chela_server::{Scripted, Turn};
+use chela_server::{Gate, Scripted, Turn};
 use serde_json::{Value, json};
 
 use crate::world::World;
@@ -73,12 +73,12 @@ fn an_approval_shows_what_why_and_the_diff_and_takes_y_a_and_n() {
 
 #[test]
 fn what_is_typed_ahead_approves_nothing() {
-    let pause = Duration::from_millis(700);
+    let gate = Gate::new();
     let server = Scripted::new()
         .turn(
             Turn::new()
                 .and_text("Working on it. ")
-                .pause(pause)
+                .hold(&gate)
                 .call("write", json!({"path": "a", "content": "x"})),
         )
         .turn(Turn::text("Well."))
@@ -86,7 +86,9 @@ fn what_is_typed_ahead_approves_nothing() {
     let world = World::with_vllm(&server.base_url());
     let mut chat = world.terminal(&["chat"]);
     chat.says("go").sees("Working on").send("y\r");
-    chat.sees("sent: the model reads it").sees("May I? write a").sees("s is no: ");
+    chat.sees("sent: the model reads it");
+    gate.open();
+    chat.sees("May I? write a").sees("s is no: ");
     // Time enough for a wrong approval to come through.
     std::thread::sleep(Duration::from_millis(300));
     assert!(!world.work().join("a").exists());
@@ -95,6 +97,22 @@ fn what_is_typed_ahead_approves_nothing() {
     assert!(!world.work().join("a").exists());
     let told = messages(&server.chats()[1].json(), "tool").pop().unwrap();
     assert!(told.contains("The user says meanwhile: y"), "{told}");
+}
+
+/// The second answer stood on the line of the first.
+#[test]
+fn the_answer_to_what_was_said_meanwhile_is_a_paragraph_of_its_own() {
+    let gate = Gate::new();
+    let server = Scripted::new()
+        .turn(Turn::new().and_text("Red it ").hold(&gate).and_text("is."))
+        .turn(Turn::text("Blue too."))
+        .serve();
+    let world = World::with_vllm(&server.base_url());
+    let mut chat = world.terminal(&["chat"]);
+    chat.says("red?").sees("Red").send("and blue?\r");
+    chat.sees("sent: the model reads it");
+    gate.open();
+    chat.sees("is.\n\nBlue too.").sees("> ");
 }
 
 #[test]
@@ -106,7 +124,7 @@ fn ctrl_c_stops_the_turn_at_once_and_keeps_the_chat() {
     chat.says("go").sees("Working on").send(CTRL_C);
     chat.sees("stopped").says("still there?").sees("Here.").sees("> ");
     let closed = |all: &[chela_server::Recorded]| all.iter().any(chela_server::Recorded::closed_early);
-    server.wait_for_blocking(Duration::from_secs(1), closed).unwrap();
+    server.wait_for_blocking(Duration::from_secs(30), closed).unwrap();
     chat.send(CTRL_D);
     assert_eq!(chat.ends(), 0);
 }
@@ -141,20 +159,17 @@ fn a_line_that_ctrl_c_interrupts_during_a_turn_is_kept() {
 
 #[test]
 fn output_waits_while_a_line_is_typed() {
+    let gate = Gate::new();
     let server = Scripted::new()
-        .turn(
-            Turn::new()
-                .and_text("One. And ")
-                .pause(Duration::from_millis(400))
-                .and_text("Two. ")
-                .call("ls", json!({})),
-        )
+        .turn(Turn::new().and_text("One. And ").hold(&gate).and_text("Two. ").call("ls", json!({})))
         .turn(Turn::text("Blue."))
         .serve();
     let world = World::with_vllm(&server.base_url());
     let mut chat = world.terminal(&["chat"]);
     chat.says("go").sees("One.").send("use");
     chat.sees("to the model> ").sees("use");
+    gate.open();
+    // Time enough for a line that breaks in to come through.
     std::thread::sleep(Duration::from_millis(600));
     assert!(!chat.text().contains("Two."), "{}", chat.text());
     chat.send(" blue\r");

@@ -142,7 +142,7 @@ fn stop_ends_the_command_and_all_that_it_started() {
     std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     let begun = Instant::now();
     while runs(&mark) {
-        assert!(begun.elapsed() < Duration::from_secs(20), "it goes on");
+        assert!(begun.elapsed() < Duration::from_secs(60), "it goes on");
         std::thread::sleep(Duration::from_millis(5));
     }
     assert_eq!(finish(child).code, 130);
@@ -159,21 +159,21 @@ fn a_killed_agent_leaves_no_command() {
     let mut child = world.spawn(&["agent", "--approve", "edits", "-m", "run it"]);
     let begun = Instant::now();
     while !runs(&mark) {
-        assert!(begun.elapsed() < Duration::from_secs(30), "it never began");
+        assert!(begun.elapsed() < Duration::from_secs(60), "it never began");
         std::thread::sleep(Duration::from_millis(5));
     }
     child.kill().unwrap();
     child.wait().unwrap();
     let begun = Instant::now();
     while runs(&mark) {
-        assert!(begun.elapsed() < Duration::from_secs(20), "it goes on");
+        assert!(begun.elapsed() < Duration::from_secs(60), "it goes on");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
 #[test]
 fn a_command_that_takes_too_long_is_stopped_and_says_so() {
-    let turn = Turn::new().call("exec", json!({"command": "echo begun; sleep 100", "timeout": 1}));
+    let turn = Turn::new().call("exec", json!({"command": "echo begun; sleep 100", "timeout": 5}));
     let server = Scripted::new().model("m").turn(turn).turn(Turn::text("Done.")).serve();
     let world = World::with_vllm(&server.base_url());
     if !sandboxed("a_command_that_takes_too_long_is_stopped_and_says_so") {
@@ -181,7 +181,7 @@ fn a_command_that_takes_too_long_is_stopped_and_says_so() {
     }
     world.run(&["agent", "--approve", "edits", "-m", "run it"]).succeeds();
     let result = result(&server);
-    assert!(result.starts_with("begun\n[stopped after 1 s"), "{result}");
+    assert!(result.starts_with("begun\n[stopped after 5 s"), "{result}");
 }
 
 #[test]

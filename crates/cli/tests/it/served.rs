@@ -125,9 +125,9 @@ impl Server {
         assert!(sent.success());
     }
 
-    /// Waits for its end, at most ten seconds.
+    /// Waits for its end, at most a minute.
     pub fn wait(&mut self) -> ExitStatus {
-        let until = Instant::now() + Duration::from_secs(10);
+        let until = Instant::now() + Duration::from_secs(60);
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;

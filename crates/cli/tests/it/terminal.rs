@@ -12,7 +12,7 @@ use rustix::termios::{Termios, tcgetattr};
 use crate::world::World;
 
 /// Time in which anything that is waited for has to come.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 type Bytes = Arc<(Mutex<Vec<u8>>, Condvar)>;
 

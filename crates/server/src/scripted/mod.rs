@@ -24,7 +24,7 @@ use crate::host::Host;
 use crate::router::{Options, ReasoningField, now, router};
 pub use record::Recorded;
 use record::{End, Log};
-pub use turn::{Canned, Turn};
+pub use turn::{Canned, Gate, Turn};
 
 /// Builds the server of a test.
 ///

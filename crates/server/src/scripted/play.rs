@@ -13,7 +13,7 @@ use http::StatusCode;
 
 use super::Shared;
 use super::record::{Control, Cut};
-use super::turn::{Step, Turn};
+use super::turn::{Gate, Step, Turn};
 use crate::backend::{Backend, Health, Part, Piece, Pieces, Tokens};
 use crate::error::ApiError;
 use crate::validate::{self, Validated, context_overflow};
@@ -27,6 +27,7 @@ tokio::task_local! {
 enum Play {
     Piece(Box<Piece>),
     Wait(Duration),
+    Hold(Gate),
     Fail(ApiError),
     Cut(Cut),
 }
@@ -123,7 +124,7 @@ fn play(turn: Turn, prompt: u64, control: Arc<Control>) -> Pieces {
     let mut calls = 0;
     let mut generated = 0;
     for step in turn.steps {
-        generated += u64::from(!matches!(step, Step::Wait(_)));
+        generated += u64::from(!matches!(step, Step::Wait(_) | Step::Hold(_)));
         match step {
             Step::Text(text) => plays.push(part(Part::Text(text))),
             Step::Reasoning(text) => plays.push(part(Part::Reasoning(text))),
@@ -136,6 +137,7 @@ fn play(turn: Turn, prompt: u64, control: Arc<Control>) -> Pieces {
                 plays.extend(pieces.map(|json| part(Part::CallArguments { call, json })));
             }
             Step::Wait(time) => plays.push(Play::Wait(time)),
+            Step::Hold(gate) => plays.push(Play::Hold(gate)),
             Step::Error(body) => plays.push(Play::Fail(ApiError::new(StatusCode::OK, body))),
             Step::Disconnect => plays.push(Play::Cut(Cut::Abort)),
             Step::Truncate => plays.push(Play::Cut(Cut::End)),
@@ -159,6 +161,10 @@ fn play(turn: Turn, prompt: u64, control: Arc<Control>) -> Pieces {
                         if !time.is_zero() {
                             tokio::time::sleep(time).await;
                         }
+                        None
+                    }
+                    Play::Hold(gate) => {
+                        gate.passed().await;
                         None
                     }
                     Play::Fail(error) => Some(Err(error)),

@@ -1,5 +1,6 @@
 //! What a scripted server answers, as data.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chela_openai::chat::{FinishReason, StopReason};
@@ -7,6 +8,7 @@ use chela_openai::error::{ErrorBody, WireError};
 use chela_openai::usage::Usage;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 /// One answer of the script.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +33,7 @@ pub(super) enum Step {
         arguments: Vec<String>,
     },
     Wait(Duration),
+    Hold(Gate),
     Error(ErrorBody),
     Disconnect,
     Truncate,
@@ -130,6 +133,13 @@ impl Turn {
         self
     }
 
+    /// Goes on when this gate is opened.
+    #[must_use]
+    pub fn hold(mut self, gate: &Gate) -> Self {
+        self.steps.push(Step::Hold(gate.clone()));
+        self
+    }
+
     /// Fails here: an `error` event inside the 200 stream, then `[DONE]`.
     #[must_use]
     pub fn error_event(mut self, status: u16, message: impl Into<String>) -> Self {
@@ -192,6 +202,33 @@ impl Turn {
         let canned = self.canned.expect("`header` is for errors and canned answers");
         self.canned = Some(canned.header(name, value));
         self
+    }
+}
+
+/// What holds a server up until the test has seen what it waits for, however fast the machine is.
+#[derive(Debug, Clone)]
+pub struct Gate(Arc<Semaphore>);
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(0)))
+    }
+}
+
+impl Gate {
+    /// A gate that is shut.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Opens it for good.
+    pub fn open(&self) {
+        self.0.close();
+    }
+
+    pub(crate) async fn passed(&self) {
+        // there is no permit to get: this ends when the gate is opened
+        let _ = self.0.acquire().await;
     }
 }
 
