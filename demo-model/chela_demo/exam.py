@@ -2,6 +2,7 @@
 
     python -m chela_demo.exam write exam/generated.jsonl        300 requests, one a line
     python -m chela_demo.exam score RUN/last.pt --count 500     word for word, without the program
+    python -m chela_demo.exam text dialogues.jsonl --count 200  whole dialogues, for `cargo xtask perplexity`
 
 A line has what the folder holds before, the request, the calls that do it with the results that the
 real tools give, what the answer must hold, and the files that are different afterwards (null: gone).
@@ -73,6 +74,15 @@ def write(path: Path, seed: int) -> None:
     print(f"{len(lines)} requests of {len(counts)} kinds from {index} dialogues, {path.stat().st_size:,} bytes")
 
 
+def text(path: Path, seed: int, count: int) -> None:
+    """Dialogues of the held-out side as the model reads and writes them, behind the fixed prompt."""
+    prefix = prompt.prefix(prompt.TOOLS)
+    made = (data.dialogue(seed, number, exam=True, tools=prompt.TOOLS) for number in range(count))
+    lines = [{"prefix": prefix, "text": "".join(piece for piece, _ in prompt.pieces(one))} for one in made]
+    path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    print(f"{count} dialogues, {path.stat().st_size:,} bytes")
+
+
 def score(checkpoint: Path, seed: int, count: int, threads: int) -> None:
     import torch
 
@@ -91,7 +101,7 @@ def score(checkpoint: Path, seed: int, count: int, threads: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["write", "score"])
+    parser.add_argument("what", choices=["write", "score", "text"])
     parser.add_argument("path", type=Path)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=500)
@@ -99,6 +109,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.what == "write":
         write(args.path, args.seed)
+    elif args.what == "text":
+        text(args.path, args.seed, args.count)
     else:
         score(args.path, args.seed, args.count, args.threads)
 

@@ -6,6 +6,7 @@
 mod bench;
 mod docs;
 mod exam;
+mod perplexity;
 mod tidy;
 
 use std::process::ExitCode;
@@ -18,6 +19,8 @@ chores:
   bench agent     what the agent costs beside the model, next to OpenClaw's figures
   soak [N [M]]    `chela serve` under N clients (64) for M minutes (10), on a release build
   exam MODEL      put the exams of the demo model to a GGUF file, through the real agent
+  perplexity MODEL TEXT [--quantization none|int8|int4]
+                  of a text file, as stored and at 8 and 4 bits; JSON
   docs [--check]  write (or check) the documents that are generated from the code
 ";
 
@@ -29,6 +32,7 @@ fn main() -> ExitCode {
         ["bench", "agent"] => bench::agent(),
         ["soak", rest @ ..] => bench::soak(rest),
         ["exam", rest @ ..] => exam::run(rest),
+        ["perplexity", rest @ ..] => perplexity::run(rest),
         ["docs"] => docs::run(false),
         ["docs", "--check"] => docs::run(true),
         [] | ["help" | "-h" | "--help"] => {

@@ -4,12 +4,9 @@ use std::time::Duration;
 
 use chela_config::env;
 use chela_engine::engine::EngineOptions;
-use chela_engine::formats::SpecialTokens;
 use chela_engine::model::{LoadError, PanelCache, Progress, Quantization, Stage};
-use chela_engine::tokenizer::Tokenizer;
 use chela_kernels::{Isa, KvType};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::{Map, Value};
 
 use crate::args::{CacheType, LocalModel, Rounding};
 use crate::commands::agent::Interrupts;
@@ -84,15 +81,6 @@ pub async fn until<T: Send + 'static>(
         },
         () = interrupts.next() => Err(Failure::new(Code::Interrupted, "interrupted")),
     }
-}
-
-/// The special tokens as a chat template reads them.
-pub fn specials(tokenizer: &Tokenizer, ids: SpecialTokens) -> Map<String, Value> {
-    let roles =
-        [("bos_token", ids.bos), ("eos_token", ids.eos), ("pad_token", ids.pad), ("unk_token", ids.unk)];
-    let piece =
-        |(name, id): (&str, Option<u32>)| Some((name.to_owned(), tokenizer.token_to_piece(id?)?.into()));
-    roles.into_iter().filter_map(piece).collect()
 }
 
 /// A bar on stderr, if that is a terminal.

@@ -65,7 +65,9 @@ impl Interpreter {
         }
         let normed = self.norm(&x, Role::FinalNorm);
         let head = if self.spec.tied { Role::Embedding } else { Role::Head };
-        Trace { logits: self.linear(&normed, head, None), taps }
+        let mut logits = self.linear(&normed, head, None);
+        logits.iter_mut().for_each(|row| softcap(row, self.spec.final_logit_softcap));
+        Trace { logits, taps }
     }
 
     fn attention(&self, layer: usize, a: &Attention, x: &Rows) -> Rows {
@@ -92,6 +94,7 @@ impl Interpreter {
             }
         }
         let group = a.heads / a.kv_heads;
+        let sinks = a.sinks.then(|| &self.weights[&at(Part::Sinks)]);
         let mut out = vec![vec![0.0; a.heads * a.dim]; x.len()];
         for (pos, out) in out.iter_mut().enumerate() {
             let first = a.window.map_or(0, |w| (pos + 1).saturating_sub(w));
@@ -100,7 +103,8 @@ impl Interpreter {
                 let query = &q[pos][own..own + a.dim];
                 let mut scores: Vec<f32> =
                     (first..=pos).map(|p| dot(query, &k[p][shared..shared + a.dim]) * a.scale).collect();
-                softmax(&mut scores);
+                softcap(&mut scores, a.softcap);
+                softmax(&mut scores, sinks.map(|sinks| sinks[head]));
                 for (score, p) in scores.iter().zip(first..) {
                     for j in 0..a.dim {
                         out[own + j] += score * v[p][shared + j];
@@ -174,9 +178,16 @@ fn rms(row: &mut [f32], weight: &[f32], eps: f32) {
     row.iter_mut().zip(weight).for_each(|(v, w)| *v *= scale * w);
 }
 
-fn softmax(scores: &mut [f32]) {
-    let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+fn softcap(values: &mut [f32], cap: Option<f32>) {
+    if let Some(cap) = cap {
+        values.iter_mut().for_each(|v| *v = cap * (*v / cap).tanh());
+    }
+}
+
+/// Softmax; a sink takes its share and is left out.
+fn softmax(scores: &mut [f32], sink: Option<f32>) {
+    let max = scores.iter().copied().chain(sink).fold(f32::NEG_INFINITY, f32::max);
     scores.iter_mut().for_each(|s| *s = (*s - max).exp());
-    let sum: f32 = scores.iter().sum();
+    let sum: f32 = scores.iter().sum::<f32>() + sink.map_or(0.0, |s| (s - max).exp());
     scores.iter_mut().for_each(|s| *s /= sum);
 }

@@ -5,11 +5,16 @@ The oracle is transformers 5.19.0 with torch 2.13.0, eager attention, f32 arithm
 to the stored type first, so that the stored model is exactly the one that was run. Norm weights are not 1
 and biases not 0. Each case has a prompt longer than the original rope length and than any window.
 
-    python make_model_fixtures.py
+The case `places` is a Llama with what families to come have: soft-capped scores in its first layer, by the
+attention of transformers' Gemma 2; sinks and a window in its second, by that of its GPT-OSS; and Gemma 2's
+soft-cap of the logits. No configuration describes it, so the test sets it in the spec.
+
+    python make_model_fixtures.py [CASE ...]
 """
 
 import json
 import pathlib
+import sys
 
 import torch
 import transformers
@@ -26,6 +31,8 @@ from transformers import (
     Qwen3Config,
     Qwen3ForCausalLM,
 )
+from transformers.models.gemma2 import modeling_gemma2
+from transformers.models.gpt_oss import modeling_gpt_oss
 
 assert transformers.__version__ == "5.19.0", transformers.__version__
 assert torch.__version__.startswith("2.13.0"), torch.__version__
@@ -131,7 +138,50 @@ CASES = {
         ),
         torch.bfloat16,
     ),
+    "places": (
+        LlamaForCausalLM,
+        LlamaConfig(**COMMON, head_dim=32, rope_parameters=rope("default")),
+        torch.bfloat16,
+    ),
 }
+SCORE_CAP, LOGIT_CAP, WINDOW = 2.0, 20.0, 24
+
+
+def capped_attention(module, query, key, value, attention_mask, **more):
+    return modeling_gemma2.eager_attention_forward(
+        module, query, key, value, attention_mask, softcap=SCORE_CAP, **more
+    )
+
+
+def sink_attention(module, query, key, value, attention_mask, **more):
+    positions = torch.arange(query.shape[2])
+    far = positions[:, None] - positions[None, :] >= WINDOW
+    mask = attention_mask.masked_fill(far, torch.finfo(torch.float32).min)
+    return modeling_gpt_oss.eager_attention_forward(module, query, key, value, mask, **more)
+
+
+def eager_attention(module, *args, **more):
+    """The first layer caps its scores, the second has sinks."""
+    own = capped_attention if module.layer_idx == 0 else sink_attention
+    return own(module, *args, **more)
+
+
+transformers.AttentionInterface.register("places", eager_attention)
+transformers.AttentionMaskInterface.register(
+    "places", transformers.masking_utils.eager_mask
+)
+
+
+def add_places(model):
+    model.config._attn_implementation = "places"
+    attention = model.model.layers[1].self_attn
+    attention.sinks = torch.nn.Parameter(torch.zeros(model.config.num_attention_heads))
+
+    def cap(_module, _args, out):
+        # As in the forward pass of Gemma2ForCausalLM.
+        return torch.tanh(out / LOGIT_CAP) * LOGIT_CAP
+
+    model.lm_head.register_forward_hook(cap)
 
 
 def randomise(model, dtype):
@@ -139,6 +189,8 @@ def randomise(model, dtype):
     for name, p in model.named_parameters():
         if "norm" in name:
             p.data = 1.0 + 0.3 * torch.randn_like(p)
+        elif name.endswith("sinks"):
+            p.data = 2.0 * torch.randn_like(p)
         elif name.endswith("bias"):
             p.data = 0.2 * torch.randn_like(p)
         elif "embed" in name or "lm_head" in name:
@@ -153,6 +205,8 @@ def make(name, model_class, config, dtype):
     config._attn_implementation = "eager"
     config.dtype = dtype
     model = model_class(config).to(torch.float32).eval()
+    if name == "places":
+        add_places(model)
     randomise(model, dtype)
     model.tie_weights()
     prompt = torch.randint(3, config.vocab_size, (1, PROMPT))
@@ -185,4 +239,5 @@ def make(name, model_class, config, dtype):
 
 
 for name, case in CASES.items():
-    make(name, *case)
+    if name in (sys.argv[1:] or CASES):
+        make(name, *case)

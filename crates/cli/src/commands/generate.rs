@@ -152,7 +152,7 @@ fn render(args: &args::Generate, engine: &Engine, text: &str) -> Result<String, 
     };
     let default = info.templates.iter().find(|t| t.name == "default").or(info.templates.first());
     let source = &default.ok_or_else(no_template)?.text;
-    let specials = local::specials(engine.tokenizer(), info.specials);
+    let specials = info.specials.named(engine.tokenizer());
     let mut messages = Vec::new();
     messages.extend(args.system.as_ref().map(|text| json!({"role": "system", "content": text})));
     messages.push(json!({"role": "user", "content": text}));

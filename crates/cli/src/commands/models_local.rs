@@ -50,7 +50,7 @@ impl<'a> Report<'a> {
         let (mut facts, mut template_problem) = (None, None);
         if let (Some(text), Some(tokenizer)) = (source.chat_template(), &tokenizer) {
             let specials = source.special_tokens(tokenizer).unwrap_or_default();
-            match ChatTemplate::new(text, local::specials(tokenizer, specials)) {
+            match ChatTemplate::new(text, specials.named(tokenizer)) {
                 Ok(template) => facts = Some(TemplateFacts::of(&template)),
                 Err(error) => template_problem = Some(error.to_string()),
             }

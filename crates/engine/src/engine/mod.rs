@@ -62,6 +62,7 @@ pub(crate) struct Loaded {
     pub sizing: Sizing,
     pub model: Model,
     pub cache: KvStore,
+    pub state_slots: usize,
     pub panels: PanelStatus,
 }
 
@@ -83,9 +84,10 @@ impl Loaded {
             cache: options.panel_cache.as_ref(),
         };
         let (weights, panels) = Weights::load(&spec, &plan, &source, load, progress)?;
-        let cache = KvStore::new(&plan, options.kv_type, sizing.blocks)?;
+        let state_slots = options.state_slots(&plan);
+        let cache = KvStore::new(&plan, options.kv_type, sizing.blocks, state_slots)?;
         let model = Model::new(spec, plan, weights, kernels, pool, options.batch_tokens());
-        Ok(Self { source, sizing, model, cache, panels })
+        Ok(Self { source, sizing, model, cache, state_slots, panels })
     }
 }
 
@@ -114,7 +116,8 @@ impl Engine {
         options: &EngineOptions,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, LoadError> {
-        let Loaded { source, sizing, model, cache, panels } = Loaded::open(path, options, progress)?;
+        let Loaded { source, sizing, model, cache, state_slots, panels } =
+            Loaded::open(path, options, progress)?;
         let tokenizer = Arc::new(source.tokenizer()?);
         let info = ModelInfo {
             formats: model.weights().formats(),
@@ -132,7 +135,7 @@ impl Engine {
             max_running: options.max_running,
             window: info.sizing.window,
             prefix_cache: options.prefix_cache,
-            state_slots: if info.spec.state_values() > 0 { options.max_running as u32 } else { 0 },
+            state_slots: state_slots as u32,
             quantum: options.batch_tokens(),
             patience: options.patience,
         });

@@ -132,12 +132,17 @@ impl EngineOptions {
         self.max_batch_tokens.max(self.max_running + BLOCK_TOKENS)
     }
 
+    /// Slots for recurrent states: one for each sequence that may run, if the model has such layers.
+    pub(crate) fn state_slots(&self, plan: &Plan) -> usize {
+        if plan.states.is_empty() { 0 } else { self.max_running }
+    }
+
     /// What a model takes.
     ///
     /// # Errors
     /// If a tensor is missing or of a type that there are no kernels for.
     pub fn needs(&self, spec: &ModelSpec, plan: &Plan, source: &Source) -> Result<Needs, LoadError> {
-        let states = 4 * (spec.state_values() * self.max_running) as u64;
+        let states = (KvStore::slot_bytes(plan) * self.state_slots(plan)) as u64;
         Ok(Needs {
             weights: Weights::bytes(spec, source, self.quantization)?,
             working: Model::step_bytes(spec, plan, self.batch_tokens()) + states + OVERHEAD,

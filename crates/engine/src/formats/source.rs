@@ -54,6 +54,23 @@ pub struct SpecialTokens {
     pub unk: Option<u32>,
 }
 
+impl SpecialTokens {
+    /// The tokens as a chat template reads them: `bos_token`, `eos_token`, `pad_token` and `unk_token`, as far
+    /// as the model has them.
+    #[must_use]
+    pub fn named(&self, tokenizer: &Tokenizer) -> serde_json::Map<String, serde_json::Value> {
+        let roles = [
+            ("bos_token", self.bos),
+            ("eos_token", self.eos),
+            ("pad_token", self.pad),
+            ("unk_token", self.unk),
+        ];
+        let piece =
+            |(name, id): (&str, Option<u32>)| Some((name.to_owned(), tokenizer.token_to_piece(id?)?.into()));
+        roles.into_iter().filter_map(piece).collect()
+    }
+}
+
 /// What a model's files recommend for generation. What they do not say is `None`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GenerationDefaults {

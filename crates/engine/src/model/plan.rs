@@ -91,6 +91,8 @@ pub enum Op {
         cache: usize,
         /// Its description.
         attention: Attention,
+        /// Index in [`Plan::vectors`] of its sinks, if it has any.
+        sinks: Option<usize>,
     },
 }
 
@@ -105,6 +107,8 @@ pub struct Plan {
     pub vectors: Vec<Role>,
     /// For each KV cache its heads and their width.
     pub caches: Vec<[usize; 2]>,
+    /// For each layer with a recurrent state its values.
+    pub states: Vec<usize>,
     /// Widths of the buffers `Heads`, `Mixed` and `Inner`.
     pub widths: [usize; 3],
 }
@@ -121,10 +125,12 @@ impl Plan {
             linears: Vec::new(),
             vectors: Vec::new(),
             caches: Vec::new(),
+            states: Vec::new(),
             widths: [0; 3],
         };
         for (i, layer) in spec.layers.iter().enumerate() {
             plan.layer(i, layer, spec.hidden);
+            plan.states.extend(Some(layer.mixer.state_values()).filter(|values| *values > 0));
         }
         Ok(plan)
     }
@@ -194,7 +200,8 @@ impl Plan {
             self.ops.push(Op::Temper { temperature, columns: 0..q });
         }
         self.caches.push([a.kv_heads, a.dim]);
-        self.ops.push(Op::Attend { cache: self.caches.len() - 1, attention: a.clone() });
+        let sinks = a.sinks.then(|| self.vector(Role::Layer(i, Part::Sinks)));
+        self.ops.push(Op::Attend { cache: self.caches.len() - 1, attention: a.clone(), sinks });
         let out = Linear {
             weights: at(&[Part::Output]),
             biases: if a.out_bias { at(&[Part::OutputBias]) } else { Vec::new() },

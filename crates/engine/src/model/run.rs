@@ -120,6 +120,7 @@ impl Model {
         cache: &mut KvStore,
         row: &mut dyn FnMut(usize, usize, &mut [f32]),
     ) -> Result<(), Error> {
+        cache.begin(batch);
         let tokens = batch.tokens();
         assert!(tokens <= self.max_tokens, "{tokens} tokens in a step of {}", self.max_tokens);
         let ids: Vec<u32> = batch.items.iter().flat_map(|item| item.tokens.iter().copied()).collect();
@@ -197,6 +198,9 @@ impl Model {
             let epilogue = Epilogue { bias: None, then: Store::Store };
             self.kernels.matmul(&self.pool, head, &self.packed, epilogue, logits);
             for ((item, at, _), logits) in group.iter().zip(self.logits.chunks_mut(vocab)) {
+                if let Some(cap) = self.spec.final_logit_softcap {
+                    self.kernels.softcap(logits, cap);
+                }
                 row(*item, *at, logits);
             }
         }
@@ -239,7 +243,7 @@ impl Step<'_> {
                 kernels.rope(pool, self.columns(Buffer::Heads, columns.clone()), *dim, style, angles);
             }
             Op::Temper { temperature, columns } => self.temper(*temperature, columns.clone()),
-            Op::Attend { cache, attention } => self.attend(*cache, attention),
+            Op::Attend { cache, attention, sinks } => self.attend(*cache, attention, *sinks),
         }
         Ok(())
     }
@@ -319,7 +323,7 @@ impl Step<'_> {
         }
     }
 
-    fn attend(&mut self, cache: usize, a: &Attention) {
+    fn attend(&mut self, cache: usize, a: &Attention, sinks: Option<usize>) {
         let (q, kv) = (a.heads * a.dim, a.kv_heads * a.dim);
         let [_, _, heads, mixed, _] = &mut *self.buffers;
         let (width, mixed_width) = (self.widths[Buffer::Heads as usize], self.widths[Buffer::Mixed as usize]);
@@ -332,8 +336,8 @@ impl Step<'_> {
             scale: a.scale,
             causal: true,
             window: a.window,
-            softcap: None,
-            sinks: None,
+            softcap: a.softcap,
+            sinks: sinks.map(|sinks| &*self.weights.vectors[sinks]),
         };
         let out = RowsMut::new(&mut mixed[..self.tokens * mixed_width], mixed_width).columns(0..q);
         self.kernels.attention(self.pool, options, store, self.spans, heads.columns(0..q), out);

@@ -103,6 +103,7 @@ impl ModelSpec {
             }],
             layers: vec![layer; own.need_count("block_count")?],
             tied: !has(Role::Head),
+            final_logit_softcap: None,
             names,
         })
     }

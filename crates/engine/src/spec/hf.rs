@@ -155,6 +155,7 @@ fn decoder(arch: &str, family: &Family, config: Fields, names: Names) -> Result<
         ropes: vec![rope],
         layers: windows.into_iter().map(layer).collect(),
         tied: config.flag("tie_word_embeddings")?.unwrap_or(false),
+        final_logit_softcap: None,
         names,
     })
 }

@@ -39,6 +39,8 @@ pub struct ModelSpec {
     pub layers: Vec<LayerSpec>,
     /// Whether the head is the embedding.
     pub tied: bool,
+    /// Logits pass through `cap * tanh(logit / cap)`.
+    pub final_logit_softcap: Option<f32>,
     /// How the source names the tensors.
     pub names: Names,
 }
@@ -102,14 +104,31 @@ pub struct Temperature {
 /// Sizes of a gated delta rule layer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GatedDelta {
-    /// Heads of the state.
-    pub heads: usize,
+    /// Query and key heads; divides `value_heads`.
+    pub key_heads: usize,
+    /// Value heads, each with a state of its own.
+    pub value_heads: usize,
     /// Rows of a head's state.
     pub key_dim: usize,
     /// Columns of a head's state.
     pub value_dim: usize,
-    /// Taps of the convolution before it.
+    /// Taps of the causal convolution over queries, keys and values.
     pub conv: usize,
+}
+
+impl Mixer {
+    /// Values of recurrent state that a sequence holds whatever its length: the state of each value
+    /// head, and the last inputs of the convolution.
+    #[must_use]
+    pub fn state_values(&self) -> usize {
+        match self {
+            Self::Attention(_) => 0,
+            Self::GatedDelta(g) => {
+                let channels = 2 * g.key_heads * g.key_dim + g.value_heads * g.value_dim;
+                g.value_heads * g.key_dim * g.value_dim + channels * g.conv.saturating_sub(1)
+            }
+        }
+    }
 }
 
 /// What follows at each position.
@@ -149,22 +168,18 @@ impl ModelSpec {
         }
     }
 
-    /// Refuses what is described but not implemented.
+    /// Refuses what is described and has no kernel, nor a place in the interpreter.
     ///
     /// # Errors
     /// [`SpecError::Unsupported`] with every missing feature.
     pub fn check_supported(&self) -> Result<(), SpecError> {
         let mut missing = std::collections::BTreeSet::new();
         for layer in &self.layers {
-            match &layer.mixer {
-                Mixer::Attention(a) => {
-                    missing.extend(a.softcap.map(|_| "soft-capped attention scores"));
-                    missing.extend(a.sinks.then_some("attention sinks"));
-                }
-                Mixer::GatedDelta(_) => missing.extend(["gated delta rule layers"]),
+            if let Mixer::GatedDelta(_) = layer.mixer {
+                missing.insert("gated delta rule layers");
             }
             if let Ffn::Experts { .. } = layer.ffn {
-                missing.extend(["mixtures of experts"]);
+                missing.insert("mixtures of experts");
             }
         }
         match missing.is_empty() {
@@ -181,18 +196,6 @@ impl ModelSpec {
             .map(|layer| match &layer.mixer {
                 Mixer::Attention(a) => 2 * a.kv_heads * a.dim,
                 Mixer::GatedDelta(_) => 0,
-            })
-            .sum()
-    }
-
-    /// Values of recurrent state that a sequence holds whatever its length.
-    #[must_use]
-    pub fn state_values(&self) -> usize {
-        self.layers
-            .iter()
-            .map(|layer| match &layer.mixer {
-                Mixer::Attention(_) => 0,
-                Mixer::GatedDelta(g) => g.heads * (g.key_dim * g.value_dim + g.conv * g.value_dim),
             })
             .sum()
     }
@@ -226,6 +229,9 @@ impl ModelSpec {
                 if a.qk_norm {
                     add(Part::QueryNorm, 1, a.dim);
                     add(Part::KeyNorm, 1, a.dim);
+                }
+                if a.sinks {
+                    add(Part::Sinks, 1, a.heads);
                 }
             }
             add(Part::FfnNorm, 1, d);

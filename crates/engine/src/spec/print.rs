@@ -19,7 +19,11 @@ impl fmt::Display for ModelSpec {
             }
             from += run.len();
         }
-        writeln!(f, "head {}", if self.tied { "tied" } else { "own" })?;
+        write!(f, "head {}", if self.tied { "tied" } else { "own" })?;
+        match self.final_logit_softcap {
+            Some(cap) => writeln!(f, " softcap={cap}")?,
+            None => writeln!(f)?,
+        }
         match &self.names {
             Names::Hf { prefix, head } => write!(f, "names hf prefix={prefix:?} head={head:?}"),
             Names::Gguf => write!(f, "names gguf"),
@@ -52,8 +56,11 @@ impl fmt::Display for LayerSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.mixer {
             Mixer::Attention(a) => write!(f, "{a}")?,
-            Mixer::GatedDelta(GatedDelta { heads, key_dim, value_dim, conv }) => {
-                write!(f, "gated-delta heads={heads} key={key_dim} value={value_dim} conv={conv}")?;
+            Mixer::GatedDelta(GatedDelta { key_heads, value_heads, key_dim, value_dim, conv }) => {
+                write!(
+                    f,
+                    "gated-delta keys={key_heads}x{key_dim} values={value_heads}x{value_dim} conv={conv}"
+                )?;
             }
         }
         match &self.ffn {

@@ -1,6 +1,6 @@
 //! The compiled plan on the kernels.
 
-use chela_engine::block::{BlockId, blocks_for};
+use chela_engine::block::{BlockId, StateSlot, blocks_for};
 use chela_engine::formats::Source;
 use chela_engine::model::{KvStore, LoadOptions, Model, Plan, Quantization, Weights};
 use chela_engine::scheduler::{Batch, BatchItem, Rows, SequenceCache, SequenceId};
@@ -8,7 +8,7 @@ use chela_kernels::{Isa, Kernels, KvType, Pool};
 
 use chela_engine::spec::ModelSpec;
 
-use crate::fixture::{CASES, Expected, folder};
+use crate::fixture::{CASES, Expected, open};
 
 const STEP: usize = 96;
 
@@ -19,16 +19,20 @@ pub struct Runner {
 
 impl Runner {
     fn new(case: &str, isa: Isa, threads: usize, quantization: Option<Quantization>) -> Self {
-        Self::open(&Source::open(&folder(case)).unwrap(), isa, threads, quantization)
+        Self::of(open(case), isa, threads, quantization)
     }
 
-    pub fn open(source: &Source, isa: Isa, threads: usize, quantization: Option<Quantization>) -> Self {
-        let spec = ModelSpec::from_source(source).unwrap();
+    pub fn of(
+        (source, spec): (Source, ModelSpec),
+        isa: Isa,
+        threads: usize,
+        quantization: Option<Quantization>,
+    ) -> Self {
         let plan = Plan::compile(&spec).unwrap();
         let pool = Pool::new(threads).unwrap();
         let load = LoadOptions { quantization, pool: &pool, cache: None };
-        let (weights, _) = Weights::load(&spec, &plan, source, load, &mut |_| {}).unwrap();
-        let cache = KvStore::new(&plan, KvType::F16, 24).unwrap();
+        let (weights, _) = Weights::load(&spec, &plan, &source, load, &mut |_| {}).unwrap();
+        let cache = KvStore::new(&plan, KvType::F16, 24, 0).unwrap();
         Self { model: Model::new(spec, plan, weights, Kernels::for_isa(isa).unwrap(), pool, STEP), cache }
     }
 
@@ -100,7 +104,7 @@ fn logits_agree_with_transformers_on_every_instruction_set() {
 
 #[test]
 fn logits_have_the_same_bits_alone_chunked_and_in_a_batch() {
-    for case in ["qwen3", "qwen3-window-bias", "llama-bias", "ministral3"] {
+    for case in ["qwen3", "qwen3-window-bias", "llama-bias", "ministral3", "places"] {
         let expected = Expected::open(case);
         let a = &expected.prompt;
         let b: Vec<u32> = a.iter().rev().copied().collect();
@@ -122,4 +126,42 @@ fn logits_have_the_same_bits_alone_chunked_and_in_a_batch() {
             }
         }
     }
+}
+
+/// Recurrent states lie beside the blocks: a sequence finds its own as it left it, and an empty one when it
+/// begins, also after it has lost its place.
+#[test]
+fn a_state_is_kept_with_its_sequence_and_empty_when_one_begins() {
+    let (source, spec) = open("llama-bias");
+    let mut plan = Plan::compile(&spec).unwrap();
+    assert_eq!((plan.states.len(), KvStore::slot_bytes(&plan)), (0, 0));
+    plan.states = vec![6, 10];
+    assert_eq!(KvStore::slot_bytes(&plan), 64);
+    let mut runner = Runner::of((source, spec), Isa::Generic, 1, None);
+    runner.cache = KvStore::new(&plan, KvType::F16, 24, 3).unwrap();
+    let tokens: Vec<u32> = (3..23).collect();
+    let slots = [StateSlot(2), StateSlot(0)];
+    let step = |runner: &mut Runner, from, to| {
+        let with = |(first, slot)| {
+            let item = item(&tokens, from, to, first);
+            BatchItem { cache: SequenceCache { state: Some(slot), ..item.cache.clone() }, ..item }
+        };
+        runner.step([0, 1].into_iter().zip(slots).map(with).collect());
+    };
+    let fill = |runner: &mut Runner, value: f32| {
+        for (layer, slot) in [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)] {
+            runner.cache.state(layer, StateSlot(slot)).fill(value + slot as f32);
+        }
+    };
+    let read = |runner: &mut Runner, layer, slot| runner.cache.state(layer, StateSlot(slot)).to_vec();
+
+    fill(&mut runner, 1.0);
+    step(&mut runner, 0, 8);
+    assert_eq!((read(&mut runner, 0, 2), read(&mut runner, 1, 0)), (vec![0.0; 6], vec![0.0; 10]));
+    assert_eq!(read(&mut runner, 1, 1), [2.0; 10], "a slot of nobody in the batch");
+    fill(&mut runner, 5.0);
+    step(&mut runner, 8, 20);
+    assert_eq!((read(&mut runner, 0, 2), read(&mut runner, 1, 0)), (vec![7.0; 6], vec![5.0; 10]));
+    step(&mut runner, 0, 20);
+    assert_eq!((read(&mut runner, 0, 2), read(&mut runner, 1, 0)), (vec![0.0; 6], vec![0.0; 10]));
 }

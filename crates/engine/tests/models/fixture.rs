@@ -2,12 +2,33 @@
 
 use std::path::PathBuf;
 
+use chela_engine::formats::Source;
+use chela_engine::spec::{Attention, Mixer, ModelSpec};
+
 /// All cases, one folder each.
-pub const CASES: [&str; 7] =
-    ["qwen3", "qwen3-window-bias", "llama3", "llama-bias", "mistral", "ministral", "ministral3"];
+pub const CASES: [&str; 8] =
+    ["qwen3", "qwen3-window-bias", "llama3", "llama-bias", "mistral", "ministral", "ministral3", "places"];
 
 pub fn folder(case: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models").join(case)
+}
+
+/// A case's files and its description.
+pub fn open(case: &str) -> (Source, ModelSpec) {
+    let source = Source::open(&folder(case)).unwrap();
+    let mut spec = ModelSpec::from_source(&source).unwrap();
+    if case == "places" {
+        // What no family here has yet, as `make_model_fixtures.py` has it.
+        let [Mixer::Attention(first), Mixer::Attention(second)] =
+            [0, 1].map(|i| spec.layers[i].mixer.clone())
+        else {
+            panic!("a Llama has attention");
+        };
+        spec.layers[0].mixer = Mixer::Attention(Attention { softcap: Some(2.0), ..first });
+        spec.layers[1].mixer = Mixer::Attention(Attention { sinks: true, window: Some(24), ..second });
+        spec.final_logit_softcap = Some(20.0);
+    }
+    (source, spec)
 }
 
 /// What the oracle computed.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use chela_engine::formats::Source;
+use chela_engine::spec::ModelSpec;
 use chela_kernels::{Isa, Kernels};
 
 use crate::fast::{Runner, rms_difference};
@@ -46,13 +47,15 @@ fn logprobs(logits: &[Vec<f32>], lengths: &[usize]) -> Vec<Vec<f32>> {
 fn gguf_models_agree_with_llama_cpp() {
     for (name, bound) in FILES {
         let (source, prompt, lengths, expected) = open(name);
+        let spec = || ModelSpec::from_source(&source).unwrap();
         let check = |what: &str, logits: &[Vec<f32>]| {
             let d = rms_difference(&logprobs(logits, &lengths), &expected);
             assert!(d < bound, "{name} by {what}: {d}");
         };
-        check("the interpreter", &interpreter(&source).run(&prompt).logits);
+        check("the interpreter", &interpreter(&source, spec()).run(&prompt).logits);
         for isa in Isa::available() {
-            check(&isa.to_string(), &Runner::open(&source, isa, 2, None).prompt(&prompt));
+            let mut runner = Runner::of((open(name).0, spec()), isa, 2, None);
+            check(&isa.to_string(), &runner.prompt(&prompt));
         }
     }
 }

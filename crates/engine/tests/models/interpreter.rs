@@ -3,7 +3,7 @@ use chela_engine::interpreter::Interpreter;
 use chela_engine::spec::{ModelSpec, SpecError};
 use chela_kernels::Kernels;
 
-use crate::fixture::{CASES, Expected, difference, folder};
+use crate::fixture::{CASES, Expected, difference, open};
 
 #[derive(Debug)]
 enum Error {
@@ -17,8 +17,7 @@ impl From<SpecError> for Error {
     }
 }
 
-pub fn interpreter(source: &Source) -> Interpreter {
-    let spec = ModelSpec::from_source(source).unwrap();
+pub fn interpreter(source: &Source, spec: ModelSpec) -> Interpreter {
     let names = spec.names.clone();
     Interpreter::new(spec, |role| {
         source.need_tensor(&names.name(role)).and_then(|t| t.to_f32()).map_err(Error::Format)
@@ -29,9 +28,9 @@ pub fn interpreter(source: &Source) -> Interpreter {
 #[test]
 fn interpreter_agrees_with_transformers_layer_by_layer() {
     for case in CASES {
-        let source = Source::open(&folder(case)).unwrap();
+        let (source, spec) = open(case);
         let expected = Expected::open(case);
-        let trace = interpreter(&source).run(&expected.prompt);
+        let trace = interpreter(&source, spec).run(&expected.prompt);
         let sampled = |rows: &[Vec<f32>]| rows.iter().step_by(expected.stride).cloned().collect::<Vec<_>>();
         for (i, tap) in trace.taps.iter().enumerate() {
             let d = difference(&sampled(tap), &expected.rows(&format!("tap.{i}")));
@@ -46,7 +45,8 @@ fn interpreter_agrees_with_transformers_layer_by_layer() {
 fn interpreter_continues_greedily_as_transformers_did() {
     for case in CASES {
         let expected = Expected::open(case);
-        let interpreter = interpreter(&Source::open(&folder(case)).unwrap());
+        let (source, spec) = open(case);
+        let interpreter = interpreter(&source, spec);
         let mut tokens = expected.prompt.clone();
         tokens.extend(&expected.greedy);
         let trace = interpreter.run(&tokens);

@@ -6,3 +6,4 @@ mod fast;
 mod fixture;
 mod gguf;
 mod interpreter;
+mod places;

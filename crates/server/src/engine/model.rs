@@ -267,14 +267,7 @@ impl Model {
 
 impl Template {
     fn of(engine: &Engine, settings: &ServeSettings) -> Result<Option<Self>, ServeError> {
-        let tokenizer = engine.tokenizer();
-        let ids = engine.info().specials;
-        let roles =
-            [("bos_token", ids.bos), ("eos_token", ids.eos), ("pad_token", ids.pad), ("unk_token", ids.unk)];
-        let specials: Map<String, Value> = roles
-            .into_iter()
-            .filter_map(|(name, id)| Some((name.to_owned(), tokenizer.token_to_piece(id?)?.into())))
-            .collect();
+        let specials = engine.info().specials.named(engine.tokenizer());
         let named = |name: &str| engine.info().templates.iter().find(|one| one.name == name);
         let templates = &engine.info().templates;
         let only = templates.first().filter(|_| templates.len() == 1);
