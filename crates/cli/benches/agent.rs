@@ -243,9 +243,11 @@ fn child_ticks() -> u64 {
 }
 
 fn prompt_tokens(home: &Home) -> String {
-    let output = home.command(&["agent", "--explain-prompt"]).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    text.lines().last().unwrap().split_whitespace().last().unwrap().to_owned()
+    // Without a server that would count them in its own way.
+    let mut command = home.command(&["agent", "--explain-prompt", "--json"]);
+    let output = command.env_remove("VLLM_BASE_URL").output().unwrap();
+    let explained: Value = serde_json::from_slice(&output.stdout).unwrap();
+    explained["tokens"].to_string()
 }
 
 /// Resident memory in the middle of an answer.

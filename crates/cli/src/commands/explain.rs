@@ -127,7 +127,11 @@ impl Parts {
     }
 
     fn estimated(&self, why: &str) -> Counts {
-        let of = |text: &str| u64::from(estimate(&[Wire::user(text)], &[]).tokens);
+        let message = |text: &str| u64::from(estimate(&[Wire::user(text)], &[]).tokens);
+        let around = message("");
+        let of = |text: &str| message(text).saturating_sub(around);
+        // What to do about it is another command's to say.
+        let why = why.split_once("; ").map_or(why, |(why, _)| why);
         let each: Vec<u64> = self.each.iter().map(|tool| of(&tool.text)).collect();
         Counts {
             system: of(SYSTEM),

@@ -204,6 +204,12 @@ fn the_prompt_is_explained_part_by_part() {
     );
     let alone = World::with_vllm("http://127.0.0.1:9/v1").run(&["agent", "--explain-prompt"]);
     assert!(alone.succeeds().out.contains("Tokens are estimated: "), "{alone:?}");
+    let estimated = World::new().json(&["agent", "--explain-prompt", "--json"]);
+    let count = |row: &Value| row["tokens"].as_u64().unwrap();
+    let (tools, each): (Vec<&Value>, Vec<&Value>) =
+        estimated["sections"].as_array().unwrap()[1..].iter().partition(|row| row["tool"] == false);
+    // Their sum, but for the commas between them.
+    assert!(count(tools[0]).abs_diff(each.into_iter().map(count).sum()) < 20, "{estimated}");
 }
 
 /// As the scripted server counts: one token for four characters of messages and tools.
