@@ -1,6 +1,7 @@
 //! The command line.
 
 mod local;
+mod setup;
 
 use chela_protocol::{ApproveMode, Thinking};
 use clap::{Args, Parser, Subcommand, ValueHint};
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 pub use crate::commands::bench::BenchCommand;
 pub use crate::commands::serve::Serve;
 pub use local::{Bench, Bytes, Cache, CacheType, Generate, LocalModel, Rounding, Sampling, Show, Structure};
+pub use setup::Setup;
 
 /// Your own agent on your own models, in one binary.
 #[derive(Debug, Parser)]
@@ -24,6 +26,7 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
+  chela setup                              choose a model: a server's, a file's, or the demo model
   export VLLM_API_KEY=vllm-local           take the models of the vLLM server on this machine
   chela models list                        what it serves
   chela                                    talk with it, on a terminal
@@ -56,6 +59,8 @@ pub enum Command {
     Chat(Chat),
     /// Do one task and print the answer.
     Agent(Agent),
+    /// Choose a model, have it do one real task, and write it into the configuration.
+    Setup(Setup),
     /// Serve a model over the OpenAI-compatible API, as `vllm serve` does.
     Serve(Box<Serve>),
     /// List, inspect and choose models.
@@ -378,7 +383,16 @@ pub enum Auth {
 
 /// `chela doctor`.
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  chela doctor
+  chela doctor --self-test                 a task with the demo model, without any server
+  chela doctor --json | jq '.[] | select(.verdict != \"ok\")'")]
 pub struct Doctor {
+    /// Have the demo model read a file in a temporary folder, through the whole agent: a few seconds,
+    /// without configuration, server or network. Exit code 1 if it fails.
+    #[arg(long)]
+    pub self_test: bool,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use chela_agent::journal::Journal;
+use chela_agent::journal::{Journal, MemoryJournal, MemorySessions};
 use chela_agent::policy::Policy;
 use chela_agent::remote::Remote;
 use chela_agent::tool::{Registry, resolve};
 use chela_agent::{Agent, Parts, Recall, Settings};
+use chela_client::catalog::Model;
 use chela_client::{Catalog, Http, ModelClient, Timing};
 use chela_protocol::{ApproveMode, Thinking};
 use chela_tools::exec::{self, Exec, Outputs};
@@ -101,6 +102,27 @@ pub async fn agent(context: &Context, catalog: Arc<Catalog>, wishes: Wishes) -> 
         undo: Some(undo),
         recall,
     }))
+}
+
+/// An agent for one trial in a folder of its own: it changes nothing and leaves nothing behind.
+pub fn trial(context: &Context, catalog: Arc<Catalog>, model: Model, workspace: PathBuf) -> Agent {
+    let http = Arc::clone(catalog.http());
+    let Tools { registry, undo, .. } = tools(context, &workspace, http);
+    let models =
+        Remote::new(Arc::clone(&catalog), ModelClient::new(catalog.state().clone(), Timing::default()));
+    let mut settings = Settings::new(workspace.clone());
+    settings.budgets.steps = 5;
+    Agent::new(Parts {
+        settings,
+        tools: registry,
+        policy: policy(context, workspace),
+        model: models.model(model, Vec::new()),
+        models: Arc::new(models),
+        sessions: Arc::new(MemorySessions::default()),
+        journal: Arc::new(MemoryJournal::new(Vec::new())),
+        undo: Some(undo),
+        recall: None,
+    })
 }
 
 fn settings(context: &Context, wishes: &Wishes, workspace: PathBuf) -> Settings {

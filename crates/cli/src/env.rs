@@ -26,6 +26,11 @@ pub fn sandbox_helper() -> Option<std::process::ExitCode> {
     chela_tools::sandbox::helper(std::env::args_os())
 }
 
+/// The folder of temporary files.
+pub fn temporary() -> PathBuf {
+    std::env::temp_dir()
+}
+
 impl Surroundings {
     /// Reads them.
     pub fn read() -> Self {

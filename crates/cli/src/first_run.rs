@@ -1,28 +1,61 @@
-//! The first run: with nothing configured, a person at a terminal is asked once which of the servers
-//! on this machine to use. No prompt goes to a server that nobody named.
+//! The first run: with nothing configured, a person at a terminal chooses a model. Where nobody can be
+//! asked, the demo model answers. No prompt goes to a server that nobody named.
 
-use chela_client::catalog::{Catalog, Scanned, Scope};
-use chela_client::transport::show;
-use chela_config::{ConfigFile, KeyPath, edit};
+use chela_client::catalog::{Catalog, Scope};
+use chela_config::{ModelChoice, Text};
 
-use crate::commands::models;
+use crate::args::{Command, Models, Sessions};
+use crate::choice;
 use crate::context::Context;
+use crate::demo;
+use crate::env::Stdin;
 use crate::exit::{Code, Failure, Outcome};
 use crate::output::{printable, prompt, say, tokens};
 
-/// The catalog of the configuration; on a terminal with nothing configured, of the server that the
-/// user chooses now, which is written down.
-pub async fn catalog(context: &Context) -> Result<Catalog, Failure> {
-    let catalog = context.catalog()?;
-    if !catalog.providers().is_empty() || !context.surroundings.can_ask() {
-        return Ok(catalog);
+/// Sees to it that the command has a model, if nothing at all is configured.
+pub fn settle(context: &mut Context, command: &Command) -> Outcome {
+    let stdin = context.surroundings.stdin;
+    let asks = match command {
+        Command::Agent(args) => {
+            let speaks = args.message.is_some() || stdin != Stdin::Terminal;
+            if args.model.is_some() || args.explain_prompt || !speaks {
+                return Ok(());
+            }
+            !args.json
+        }
+        Command::Chat(args) if args.model.is_none() && stdin != Stdin::Other => true,
+        Command::Sessions(Sessions::Resume { json, .. }) => !json,
+        Command::Models(Models::Status { model: None, .. } | Models::List { .. }) => false,
+        _ => return Ok(()),
+    };
+    if !is_blank(context)? {
+        return Ok(());
     }
-    say("no model server is configured; looking at the well-known ports of this machine");
-    let found: Vec<Scanned> = models::scan().await.into_iter().filter(|s| s.found.is_ok()).collect();
-    let Some(chosen) = choose(&found)? else { return Ok(catalog) };
-    write(context, chosen)?;
-    let loaded = chela_config::open(&context.file, context.env()).map_err(Failure::usage)?;
-    context.catalog_of(&loaded)
+    if asks && context.surroundings.can_ask() {
+        say("no model is configured yet. There is");
+        if let Some(chosen) = choice::choose(context, "the demo model, this once")?
+            && chosen.reference != demo::REFERENCE
+        {
+            chosen.write(context)?;
+            context.loaded = chela_config::open(&context.file, context.env()).map_err(Failure::usage)?;
+            return Ok(());
+        }
+        say("the demo model answers this once; `chela setup` asks again, and keeps what you choose");
+    } else if !matches!(command, Command::Models(Models::List { .. })) {
+        say(demo::STANDS_IN);
+    }
+    // Not written down: it must not stand in the way of what is configured later.
+    let primary = Some(Text::new(demo::REFERENCE, "the demo model"));
+    context.loaded.config.agents.defaults.model = Some(ModelChoice { primary, fallbacks: Vec::new() });
+    Ok(())
+}
+
+/// Whether no model and no server is configured in any way.
+pub fn is_blank(context: &Context) -> Result<bool, Failure> {
+    let config = &context.loaded.config;
+    let defaults = &config.agents.defaults;
+    let said = config.models.mode.is_some() || defaults.model.is_some() || !defaults.models.is_empty();
+    Ok(!said && context.catalog()?.providers().is_empty())
 }
 
 /// The model to talk with: the one that was named, else the configured one, else the only one; where
@@ -45,50 +78,21 @@ pub async fn model(
         let window = tokens(u64::from(model.limits.context_window.value));
         say(format_args!("  {}. {}, window {window} tokens", n + 1, printable(&model.reference.to_string())));
     }
-    let model = pick(&models, "no model was chosen")?;
+    let model = pick(&models)?;
     say(format_args!("`chela models set {}` makes it the usual one\n", model.reference));
     Ok(Some(model.reference.to_string()))
 }
 
-fn choose(found: &[Scanned]) -> Result<Option<&Scanned>, Failure> {
-    if found.is_empty() {
-        say("none answers");
-        return Ok(None);
-    }
-    for (n, server) in found.iter().enumerate() {
-        say(format_args!("  {}. {}", n + 1, models::describe(server)));
-    }
-    pick(found, "no server was chosen").map(Some)
-}
-
-/// Asks for a number; `none` says what is so without one.
-fn pick<'a, T>(choices: &'a [T], none: &str) -> Result<&'a T, Failure> {
-    let numbers = if choices.len() == 1 { "1".to_owned() } else { format!("1-{}", choices.len()) };
-    prompt(format_args!("use which one? [{numbers}, or Enter for none]: "));
+fn pick<T>(choices: &[T]) -> Result<&T, Failure> {
+    prompt(format_args!("use which one? [1-{}, or Enter for none]: ", choices.len()));
     let mut line = String::new();
     std::io::stdin().read_line(&mut line)?;
     let line = line.trim();
     if line.is_empty() {
-        return Err(Failure::new(Code::NoModel, none));
+        return Err(Failure::new(Code::NoModel, "no model was chosen"));
     }
     match line.parse::<usize>().ok().and_then(|n| choices.get(n.checked_sub(1)?)) {
         Some(choice) => Ok(choice),
         None => Err(Failure::usage(format!("`{}` is none of 1 to {}", printable(line), choices.len()))),
     }
-}
-
-/// Names the server in the configuration, and its model if it has just one.
-fn write(context: &Context, server: &Scanned) -> Outcome {
-    let ConfigFile { path: file, .. } = &context.file;
-    let provider = &server.target.provider;
-    let set = |path: String, value: &str| {
-        let path: KeyPath = path.parse().map_err(Failure::usage)?;
-        edit::set_file(file, &path, value, context.env()).map_err(Failure::usage)
-    };
-    set(format!("models.providers.{provider}.baseUrl"), &show(&server.target.base_url))?;
-    if let Ok([model]) = server.found.as_ref().map(|found| found.models.as_slice()) {
-        set("agents.defaults.model".to_owned(), &format!("{provider}/{}", model.id))?;
-    }
-    say(format_args!("written to {}", file.display()));
-    Ok(())
 }

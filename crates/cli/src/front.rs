@@ -5,6 +5,7 @@ use chela_protocol::{
 };
 use serde_json::Value;
 
+use crate::demo;
 use crate::env::Surroundings;
 use crate::exit::{Code, Failure, Outcome};
 use crate::output::{self, say, tokens};
@@ -35,6 +36,8 @@ pub struct Front {
     /// Whether this part of the answer has begun.
     spoken: bool,
     reasoning: bool,
+    /// What was said since the last call.
+    said: String,
     /// Tokens that a cache could hold: those of the last request and its answer.
     known: u64,
     /// Known tokens of this turn that were computed again.
@@ -54,6 +57,7 @@ impl Front {
             line_begun: false,
             spoken: false,
             reasoning: false,
+            said: String::new(),
             known: 0,
             again: 0,
             result: None,
@@ -73,6 +77,11 @@ impl Front {
         if self.json {
             let line = serde_json::to_string(envelope).map_err(|e| Failure::new(Code::Failed, e))?;
             output::answer(&(line + "\n"))?;
+        }
+        match &envelope.event {
+            Event::TextDelta { text } => self.said.push_str(text),
+            Event::ToolCallStarted { .. } => self.said.clear(),
+            _ => {}
         }
         match &envelope.event {
             Event::TextDelta { text } if !self.json => self.text(text)?,
@@ -128,6 +137,9 @@ impl Front {
                         n => format!("; {} tokens of earlier requests were read again", tokens(n)),
                     };
                     say(format_args!("{}; {steps} requests to {who}{again}", usage_line(usage)));
+                }
+                if demo::declined(provenance, &self.said) {
+                    self.aside(demo::OUTGROWN)?;
                 }
                 self.result = Some(result_of(outcome));
                 return Ok(Wish::End);

@@ -6,18 +6,17 @@ use std::sync::Arc;
 use axum::body::Body;
 use chela_client::catalog::InProcessServer;
 use chela_client::transport::InProcess;
-use chela_config::env;
-use chela_engine::engine::EngineOptions;
-use chela_server::{EngineBackend, Options, ServeSettings, router};
+use chela_engine::model::LoadError;
+use chela_server::{EngineBackend, Options, ServeError, ServeSettings, router};
 
-use crate::args::{Command, Models};
+use crate::args::{Command, Models, Sessions};
 use crate::context::Context;
 use crate::exit::{Code, Failure, Outcome};
-use crate::local::{Bar, interruptible, panel_cache};
-use crate::locate;
+use crate::local::{self, Bar, interruptible};
+use crate::{demo, locate};
 
 /// The provider's id.
-const LOCAL: &str = "local";
+pub const LOCAL: &str = "local";
 
 /// Loads the model that the command names as `local/PATH`, or that the configuration names where the
 /// command names none.
@@ -25,35 +24,50 @@ pub fn prepare(context: &mut Context, command: &Command) -> Outcome {
     let named = match command {
         Command::Agent(args) => args.model.as_deref(),
         Command::Chat(args) => args.model.as_deref(),
+        Command::Sessions(Sessions::Resume { .. }) | Command::Models(Models::List { .. }) => None,
         Command::Models(Models::Status { model, .. }) => model.as_deref(),
         Command::Models(Models::Set { model, .. }) => Some(model.as_str()),
         _ => return Ok(()),
     };
     let Some(name) = wanted(context, named)? else { return Ok(()) };
-    let path = locate::model(&name, Some(&context.paths), context.env())?;
-    let isa = context.env().get(env::CHELA_ISA).map(str::parse).transpose();
-    let options = EngineOptions {
-        panel_cache: Some(panel_cache(context)),
-        isa: isa.map_err(|error| Failure::usage(format!("{}: {error}", env::CHELA_ISA)))?,
-        ..EngineOptions::default()
-    };
+    // A list is no reason to load gigabytes.
+    if name == demo::ID || !matches!(command, Command::Models(Models::List { .. })) {
+        let server = load(context, &name)?;
+        context.in_process.push(server);
+    }
+    Ok(())
+}
+
+/// Loads a model: the demo model, or the files of this name.
+pub fn load(context: &Context, name: &str) -> Result<InProcessServer, Failure> {
+    let path =
+        if name == demo::ID { None } else { Some(locate::model(name, Some(&context.paths), context.env())?) };
+    let mut options = local::own(context)?;
+    if path.is_none() {
+        // The demo model is repacked sooner than what was kept is found.
+        options.panel_cache = None;
+    }
     let backend = EngineBackend::new(ServeSettings {
-        names: vec![name.clone()],
-        root: name.clone(),
+        names: vec![name.to_owned()],
+        root: name.to_owned(),
         prompt_tokens_details: true,
         ..ServeSettings::default()
     });
-    let loading = backend.clone();
+    let (loading, name) = (backend.clone(), name.to_owned());
     interruptible(move || {
         let bar = Bar::new();
-        let loaded = loading.load(&path, &options, &mut |at| bar.loading(at));
+        let loaded = match path {
+            Some(path) => loading.load(&path, &options, &mut |at| bar.loading(at)),
+            None => demo::source()
+                .map_err(|error| ServeError::from(LoadError::from(error)))
+                .and_then(|source| loading.load_source(source, &options, &mut |_| {})),
+        };
         bar.clear();
         loaded.map_err(|error| Failure::new(Code::NoModel, format!("{LOCAL}/{name}: {error}")))
     })?;
     let service = router(Arc::new(backend), Options::default());
     let transport = Arc::new(InProcess::new::<_, Body, Body>(service));
-    context.in_process.push(InProcessServer { id: LOCAL.to_owned(), transport });
-    Ok(())
+    Ok(InProcessServer { id: LOCAL.to_owned(), transport })
 }
 
 /// The part after `local/` of the model that is named, by an alias or not, or configured.

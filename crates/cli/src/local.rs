@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use chela_config::env;
 use chela_engine::engine::EngineOptions;
-use chela_engine::model::{LoadError, PanelCache, Progress, Quantization, Stage};
+use chela_engine::formats::Source;
+use chela_engine::model::{LoadError, PanelCache, Plan, Progress, Quantization, Stage};
+use chela_engine::spec::ModelSpec;
 use chela_kernels::{Isa, KvType};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -18,22 +20,39 @@ pub const PANEL_LIMIT: u64 = 32 << 30;
 
 /// How the arguments and the environment want the model served.
 pub fn options(args: &LocalModel, context: &Context) -> Result<EngineOptions, Failure> {
-    let isa = context.env().get(env::CHELA_ISA).map(str::parse::<Isa>).transpose();
     Ok(EngineOptions {
         context: args.context,
         memory: args.memory.map(|memory| memory.0),
-        isa: isa.map_err(|e| Failure::usage(format!("{}: {e}", env::CHELA_ISA)))?,
         quantization: args.quantization.map(|kind| match kind {
             Rounding::Int8 => Quantization::Int8,
             Rounding::Int4 => Quantization::Int4,
         }),
-        panel_cache: Some(panel_cache(context)),
         kv_type: match args.kv_cache_dtype {
             CacheType::F16 => KvType::F16,
             CacheType::Bf16 => KvType::Bf16,
         },
+        ..own(context)?
+    })
+}
+
+/// The options of a model that serves this process and nobody else.
+pub fn own(context: &Context) -> Result<EngineOptions, Failure> {
+    let isa = context.env().get(env::CHELA_ISA).map(str::parse::<Isa>).transpose();
+    Ok(EngineOptions {
+        panel_cache: Some(panel_cache(context)),
+        isa: isa.map_err(|e| Failure::usage(format!("{}: {e}", env::CHELA_ISA)))?,
         ..EngineOptions::default()
     })
+}
+
+/// The window that a model would have here, or why it does not run.
+pub fn window(source: &Source, context: &Context) -> Result<usize, Failure> {
+    let options = own(context)?;
+    let sized = || -> Result<usize, LoadError> {
+        let spec = ModelSpec::from_source(source)?;
+        Ok(options.size(&spec, &Plan::compile(&spec)?, source)?.window)
+    };
+    sized().map_err(|error| Failure::new(Code::NoModel, error))
 }
 
 /// Where repacked weights are kept.

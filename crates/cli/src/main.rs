@@ -7,18 +7,22 @@
 mod args;
 mod attach;
 mod chat;
+mod choice;
 mod commands;
 mod compose;
 mod context;
+mod demo;
 mod env;
 mod exit;
 mod first_run;
+mod found;
 mod front;
 mod in_process;
 mod local;
 mod locate;
 mod logging;
 mod output;
+mod prove;
 mod sessions;
 mod trust;
 
@@ -69,6 +73,7 @@ fn run(cli: Cli, surroundings: Surroundings) -> Outcome {
         Command::Config(command) => commands::config::run(command, &cli.global, &surroundings),
         command => {
             let mut context = context::Context::new(&cli.global, surroundings)?;
+            first_run::settle(&mut context, &command)?;
             in_process::prepare(&mut context, &command)?;
             match command {
                 Command::Chat(args) => chat::run(args, &context),
@@ -79,6 +84,7 @@ fn run(cli: Cli, surroundings: Surroundings) -> Outcome {
                 Command::Sessions(command) => commands::sessions::run(command, &context),
                 Command::Trust(args) => commands::trust::run(args, &context),
                 Command::Auth(command) => commands::auth::run(command, &context),
+                Command::Setup(args) => commands::setup::run(args, context),
                 Command::Doctor(args) => commands::doctor::run(args, &context),
                 Command::Completions { .. } | Command::Config(_) | Command::Serve(_) => Ok(()),
             }

@@ -1,8 +1,8 @@
 //! Changing one value of a config's text, and nothing else of it.
 //!
-//! [`set`] and [`unset`] are pure: text in, text out, every byte outside the value kept. [`set_file`]
-//! and [`unset_file`] do the same to a file: the result is validated before it replaces the file,
-//! and what stood there is kept beside it.
+//! [`set`] and [`unset`] are pure: text in, text out, every byte outside the value kept. [`set_file`],
+//! [`set_values`] and [`unset_file`] do the same to a file: the result is validated before it replaces the
+//! file, and what stood there is kept beside it.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -122,10 +122,10 @@ pub fn value_of_argument(argument: &str) -> Json {
 /// such as a key made of digits, is taken for one.
 pub fn set_file(file: &Path, path: &KeyPath, argument: &str, env: &Env) -> Result<Edited, EditError> {
     let value = value_of_argument(argument);
-    let edited = change(file, path, env, &|text| set(text, path, &value));
+    let edited = change(file, &[path], env, &|text| set(text, path, &value));
     match edited {
         Err(EditError::Refused(errors)) if !value.is_string() => {
-            change(file, path, env, &|text| set(text, path, &argument.into()))
+            change(file, &[path], env, &|text| set(text, path, &argument.into()))
                 .map_err(|_| EditError::Refused(errors))
         }
         edited => edited,
@@ -134,21 +134,35 @@ pub fn set_file(file: &Path, path: &KeyPath, argument: &str, env: &Env) -> Resul
 
 /// [`unset`] on a file.
 pub fn unset_file(file: &Path, path: &KeyPath, env: &Env) -> Result<Edited, EditError> {
-    change(file, path, env, &|text| unset(text, path))
+    change(file, &[path], env, &|text| unset(text, path))
+}
+
+/// Several values of a file in one write: all of them, or none.
+pub fn set_values(file: &Path, values: &[(KeyPath, Json)], env: &Env) -> Result<Edited, EditError> {
+    let paths: Vec<&KeyPath> = values.iter().map(|(path, _)| path).collect();
+    change(file, &paths, env, &|text| set_all(text, values))
+}
+
+/// The config as [`set_values`] would leave it. Nothing is written.
+pub fn preview(file: &Path, values: &[(KeyPath, Json)], env: &Env) -> Result<Loaded, EditError> {
+    let old = read(file)?.unwrap_or_default();
+    load::build(file, &set_all(&old, values)?, env, true).map_err(EditError::Refused)
+}
+
+fn set_all(text: &str, values: &[(KeyPath, Json)]) -> Result<String, EditError> {
+    values.iter().try_fold(text.to_owned(), |text, (path, value)| set(&text, path, value))
 }
 
 type Change<'a> = &'a dyn Fn(&str) -> Result<String, EditError>;
 
-fn change(file: &Path, path: &KeyPath, env: &Env, edit: Change<'_>) -> Result<Edited, EditError> {
+fn change(file: &Path, paths: &[&KeyPath], env: &Env, edit: Change<'_>) -> Result<Edited, EditError> {
     let failed = |action| move |source| EditError::Io { action, file: file.to_owned(), source };
     let target = write::Target::lock(file).map_err(failed("lock"))?;
-    let old = match load::read(file) {
-        Ok(text) => Some(text),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => return Err(failed("read")(error)),
-    };
+    let old = read(file)?;
     let text = old.as_deref().unwrap_or("");
-    not_included(file, text, path, env)?;
+    for path in paths {
+        not_included(file, text, path, env)?;
+    }
     let new = edit(text)?;
     let loaded = load::build(file, &new, env, true).map_err(EditError::Refused)?;
     let backup = match &old {
@@ -158,6 +172,15 @@ fn change(file: &Path, path: &KeyPath, env: &Env, edit: Change<'_>) -> Result<Ed
     };
     target.replace(&new).map_err(failed("write"))?;
     Ok(Edited { loaded, backup })
+}
+
+/// The text of the file, if it is there.
+fn read(file: &Path) -> Result<Option<String>, EditError> {
+    match load::read(file) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(EditError::Io { action: "read", file: file.to_owned(), source }),
+    }
 }
 
 /// An error if the value at the path comes from an included file.

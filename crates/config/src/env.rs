@@ -79,6 +79,8 @@ variables! {
     HF_HOME;
     /// The folder of Hugging Face's model cache, in place of `$HF_HOME/hub`.
     HF_HUB_CACHE;
+    /// The folder of Ollama's models, in place of `~/.ollama/models`.
+    OLLAMA_MODELS;
     /// Set to anything: output without colour.
     NO_COLOR;
     /// The kind of terminal; `dumb` or nothing: no line editing, no styles, no line written over.

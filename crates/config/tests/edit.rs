@@ -229,6 +229,27 @@ fn a_result_that_does_not_validate_is_refused() {
 }
 
 #[test]
+fn several_values_are_looked_at_and_written_together_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("chela.json5");
+    fs::write(&file, "{ // mine\n}\n").unwrap();
+    let values = |mode: &str| {
+        [
+            (path("models.providers.x.baseUrl"), "http://127.0.0.1:1/v1".into()),
+            (path("models.mode"), mode.into()),
+        ]
+    };
+    let seen = edit::preview(&file, &values("replace"), &Env::default()).unwrap();
+    assert!(seen.config.models.providers.contains_key("x"));
+    assert!(edit::preview(&file, &values("x"), &Env::default()).is_err());
+    assert!(edit::set_values(&file, &values("x"), &Env::default()).is_err());
+    assert_eq!(fs::read_to_string(&file).unwrap(), "{ // mine\n}\n");
+    edit::set_values(&file, &values("replace"), &Env::default()).unwrap();
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.contains("// mine") && text.contains("replace") && text.contains(":1/v1"), "{text}");
+}
+
+#[test]
 fn a_string_of_digits_is_taken_for_one_where_only_that_is_valid() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("chela.json5");

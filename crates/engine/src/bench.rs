@@ -1,12 +1,13 @@
 //! How fast a model runs here, beside what the machine can do in the same minute.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chela_kernels::{ActivationKind, Format, Isa};
 
-use crate::block::{BlockId, blocks_for};
+use crate::block::{BLOCK_TOKENS, BlockId, blocks_for};
 use crate::engine::{EngineOptions, Loaded};
+use crate::formats::Source;
 use crate::model::{KvStore, LoadError, Model, Progress};
 use crate::scheduler::{Batch, BatchItem, Rows, SequenceCache, SequenceId};
 
@@ -77,7 +78,7 @@ pub fn bench(
 ) -> Result<Setup, LoadError> {
     let widest = wanted.prompts.iter().chain(&wanted.batches).copied().max().unwrap_or(1);
     let options = EngineOptions { max_batch_tokens: options.max_batch_tokens.max(widest), ..options.clone() };
-    let Loaded { mut model, mut cache, sizing, .. } = Loaded::open(path, &options, progress)?;
+    let Loaded { mut model, mut cache, sizing, .. } = Loaded::of(Source::open(path)?, &options, progress)?;
     let works = wanted.prompts.iter().map(|n| Work::Prefill(*n));
     let works: Vec<Work> = works.chain(wanted.batches.iter().map(|n| Work::Decode(*n))).collect();
     for threads in &wanted.threads {
@@ -95,6 +96,57 @@ pub fn bench(
         }
     }
     Ok(Setup { isa: model.kernels().isa(), formats: model.weights().formats() })
+}
+
+/// How fast a model is here, in tokens per second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rates {
+    /// Reading a prompt.
+    pub prefill: f64,
+    /// Writing an answer.
+    pub decode: f64,
+}
+
+/// Loads a model and looks for about `limit` at how fast it reads a prompt of `prompt` tokens, or as much
+/// of it as the time allows, and how fast it writes behind it.
+///
+/// # Errors
+/// If the model cannot be loaded, or computes nothing.
+pub fn rates(
+    source: Source,
+    options: &EngineOptions,
+    prompt: usize,
+    limit: Duration,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Rates, LoadError> {
+    let Loaded { mut model, mut cache, sizing, .. } = Loaded::of(source, options, progress)?;
+    let prompt = prompt.clamp(1, sizing.window.saturating_sub(BLOCK_TOKENS).max(1));
+    let mut step = |work| -> Result<f64, LoadError> {
+        let began = Instant::now();
+        model.forward(&batch(work, prompt), &mut cache, &mut |_, _, _| {})?;
+        Ok(began.elapsed().as_secs_f64().max(1e-9))
+    };
+    let began = Instant::now();
+    // The first step reads the weights from the disk.
+    step(Work::Decode(1))?;
+    let mut times = vec![step(Work::Decode(1))?];
+    while began.elapsed() < limit / 3 && times.len() < 100 {
+        times.push(step(Work::Decode(1))?);
+    }
+    times.sort_by(f64::total_cmp);
+    let longest = prompt.min(options.batch_tokens());
+    let mut tokens = longest.min(16);
+    let mut seconds = step(Work::Prefill(tokens))?;
+    // More tokens at once are read at a higher rate: the largest step that the time allows counts.
+    while tokens < longest {
+        let next = longest.min(2 * tokens);
+        let expected = Duration::from_secs_f64(seconds * next as f64 / tokens as f64);
+        if began.elapsed() + expected > limit {
+            break;
+        }
+        (tokens, seconds) = (next, step(Work::Prefill(next))?);
+    }
+    Ok(Rates { prefill: tokens as f64 / seconds, decode: 1.0 / times[times.len() / 2] })
 }
 
 /// The step; keys and values before it are zeros, which take as long as others.

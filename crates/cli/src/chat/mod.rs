@@ -67,7 +67,7 @@ pub fn run(args: args::Chat, context: &Context) -> Outcome {
 }
 
 async fn chat(args: args::Chat, context: &Context) -> Outcome {
-    let catalog = first_run::catalog(context).await?;
+    let catalog = context.catalog()?;
     let model = first_run::model(context, &catalog, args.model).await?;
     let mut signals = Signals::new()?;
     let can_ask = context.surroundings.can_ask();
@@ -202,6 +202,10 @@ struct Chat<'a> {
     next_word: u64,
     /// The answer that comes in.
     answer: Option<Markdown>,
+    /// Its text since the last call.
+    said: String,
+    /// It was said that the demo model has its limits.
+    outgrown: bool,
     /// The thoughts that come in.
     thoughts: Option<wrap::Wrap>,
     thoughts_shown: bool,
@@ -264,6 +268,8 @@ impl<'a> Chat<'a> {
             turn_began: now,
             next_word: show::SAID_AFTER.1,
             answer: None,
+            said: String::new(),
+            outgrown: false,
             thoughts: None,
             thoughts_shown: false,
             questions: VecDeque::new(),

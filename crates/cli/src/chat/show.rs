@@ -11,6 +11,7 @@ use super::screen::Kind;
 use super::style::{Colour, Style};
 use super::wrap::Wrap;
 use super::{Chat, Doing, Figures, Open, State, words};
+use crate::demo;
 use crate::front::result_of;
 use crate::output::{harmless, printable, tokens};
 
@@ -28,12 +29,17 @@ impl Chat<'_> {
             Event::SessionOpened { items, .. } => self.opened(envelope.session, items),
             Event::TurnStarted { .. } => {
                 self.turn = true;
+                self.said.clear();
                 self.empty.remove(&envelope.session);
                 self.does(Doing::Waiting(Instant::now()));
             }
-            Event::TextDelta { text } => self.text(&text),
+            Event::TextDelta { text } => {
+                self.said.push_str(&text);
+                self.text(&text);
+            }
             Event::ReasoningDelta { text } => self.thought(&text),
             Event::ToolCallStarted { id, name, args } => {
+                self.said.clear();
                 self.end_answer();
                 self.calls.started(&id, &name, &args);
                 self.does(Doing::Calling);
@@ -88,8 +94,12 @@ impl Chat<'_> {
                 self.end_line();
                 self.screen.say(Style::DIM, &words);
             }
-            Event::TurnFinished { outcome, steps, usage, .. } => {
+            Event::TurnFinished { outcome, steps, usage, provenance } => {
                 self.end_answer();
+                if !self.outgrown && demo::declined(&provenance, &self.said) {
+                    self.outgrown = true;
+                    self.screen.say(Style::DIM, demo::OUTGROWN);
+                }
                 self.turn = false;
                 self.figures = Some(Figures { usage, steps, took: self.turn_began.elapsed() });
                 self.ended(&outcome);

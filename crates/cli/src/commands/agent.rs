@@ -14,7 +14,6 @@ use crate::compose::{self, Wishes};
 use crate::context::{Context, runtime};
 use crate::env::Stdin;
 use crate::exit::{Code, Failure, Outcome};
-use crate::first_run;
 use crate::front::{Front, Wish};
 use crate::output::prompt as ask;
 
@@ -110,7 +109,7 @@ fn read_stdin() -> Result<String, Failure> {
 }
 
 async fn turn(args: args::Agent, context: &Context, message: Op) -> Outcome {
-    let catalog = first_run::catalog(context).await?;
+    let catalog = context.catalog()?;
     let can_ask = context.surroundings.can_ask() && !args.json;
     let approve = args.approve.unwrap_or(if can_ask { ApproveMode::Ask } else { ApproveMode::None });
     let wishes = Wishes {

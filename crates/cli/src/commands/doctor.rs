@@ -1,10 +1,11 @@
 //! `chela doctor`: what works, what does not, and the fix for each.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chela_client::ExitClass;
-use chela_client::catalog::{Catalog, Model, ProviderStatus, Scope, Source, how_to_begin};
+use chela_client::catalog::{Catalog, Model, ProviderStatus, Scope, Settings, Source, how_to_begin};
 use chela_client::stream::{ModelClient, ModelError, ModelEvent, Timing, Turn};
 use chela_client::transport::{Http, show};
 use chela_config::auth;
@@ -15,9 +16,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args;
 use crate::compose;
-use crate::context::{Context, runtime};
+use crate::context::{Context, runtime, unresolved};
 use crate::exit::{Code, Failure, Outcome};
+use crate::local::size;
 use crate::output::{self, count, tokens};
+use crate::{demo, first_run, in_process, prove};
 
 /// How long the probe waits for a first token.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -64,6 +67,18 @@ impl Report {
         Ok(())
     }
 
+    /// Prints what is left to print; the first problem decides the exit code.
+    fn end(self) -> Outcome {
+        if self.json {
+            output::json(&self.checks)?;
+        }
+        let problems: Vec<&Check> = self.checks.iter().filter(|c| c.verdict == Verdict::Problem).collect();
+        match problems.first().and_then(|check| check.code) {
+            None => Ok(()),
+            Some(code) => Err(Failure::new(code, count(problems.len(), "problem"))),
+        }
+    }
+
     fn ok(&mut self, what: impl Into<String>, found: impl Into<String>) -> Outcome {
         self.add(Check {
             verdict: Verdict::Ok,
@@ -104,19 +119,65 @@ impl Report {
 /// Runs the command.
 pub fn run(args: args::Doctor, context: &Context) -> Outcome {
     let mut report = Report { checks: Vec::new(), json: args.json };
+    if args.self_test {
+        self_test(context, &mut report)?;
+        return report.end();
+    }
     files(context, &mut report)?;
     sandbox(context, &mut report)?;
     let http = context.http();
     let catalog = context.catalog_over(&context.loaded, Arc::clone(&http))?;
     runtime()?.block_on(servers(context, &catalog, &http, &mut report))?;
-    if args.json {
-        output::json(&report.checks)?;
+    report.end()
+}
+
+/// The whole agent with the demo model, whatever is configured: it reads a file in a temporary folder.
+fn self_test(context: &Context, report: &mut Report) -> Outcome {
+    let began = Instant::now();
+    let server = match in_process::load(context, demo::ID) {
+        Ok(server) => server,
+        Err(failure) => return report.problem("demo model", failure.message, None, Code::Failed),
+    };
+    let loaded = began.elapsed().as_secs_f64();
+    report.ok("demo model", format!("{}, loaded in {loaded:.2} s", size(demo::size())))?;
+    let catalog = Catalog::new(Settings {
+        config: Arc::default(),
+        env: Arc::default(),
+        profiles: BTreeMap::new(),
+        cache: None,
+        http: context.http(),
+        in_process: vec![server],
+    });
+    report.ok("task", format!("{} (in a temporary folder)", prove::REQUEST))?;
+    let runtime = runtime()?;
+    let proof = runtime.block_on(async {
+        let model = catalog.find(demo::REFERENCE).await.map_err(unresolved)?;
+        prove::prove(context, catalog, model).await
+    });
+    runtime.shutdown_background();
+    let proof = match proof {
+        Err(failure) if failure.code == Code::Interrupted => return Err(failure),
+        Err(failure) => return report.problem("task", failure.message, None, Code::Failed),
+        Ok(proof) => proof,
+    };
+    match proof.lacks() {
+        Some(lack) => {
+            let found = format!("{lack}; it said: {}", output::printable(&proof.answer));
+            return report.problem("tool call", found, None, Code::Failed);
+        }
+        None => report.ok("tool call", proof.words())?,
     }
-    let problems: Vec<&Check> = report.checks.iter().filter(|c| c.verdict == Verdict::Problem).collect();
-    match problems.first().and_then(|check| check.code) {
-        None => Ok(()),
-        Some(code) => Err(Failure::new(code, count(problems.len(), "problem"))),
+    let answer = output::printable(&proof.answer);
+    if !proof.answers() {
+        return report.problem(
+            "answer",
+            format!("not what stands in the file: {answer}"),
+            None,
+            Code::Failed,
+        );
     }
+    report.ok("answer", answer)?;
+    report.ok("self-test", format!("passed in {:.2} s", began.elapsed().as_secs_f64()))
 }
 
 fn files(context: &Context, report: &mut Report) -> Outcome {
@@ -178,6 +239,11 @@ async fn servers(context: &Context, catalog: &Catalog, http: &Http, report: &mut
         let found = super::models::scan().await;
         for server in &found {
             report.warning("found, not configured", super::models::describe(server), "")?;
+        }
+        if first_run::is_blank(context)? {
+            let found = "none is configured; the demo model answers, a very small one that is part of chela";
+            report.warning("server", found, how_to_begin())?;
+            return report.ok("demo model", "`chela doctor --self-test` has it do a task");
         }
         return report.problem(
             "server",

@@ -12,4 +12,5 @@ pub mod models;
 pub mod models_local;
 pub mod serve;
 pub mod sessions;
+pub mod setup;
 pub mod trust;

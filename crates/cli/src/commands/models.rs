@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::args;
 use crate::commands::models_local;
 use crate::context::{Context, runtime, unresolved};
+use crate::demo;
 use crate::exit::{Code, Failure, Outcome};
 use crate::output::{self, count, say, tokens};
 
@@ -73,10 +74,13 @@ fn list(catalog: &Catalog, listing: Listing, wanted: Option<String>, as_json: bo
                 tokens(window.value.into()),
                 window.from.to_string(),
                 inputs(model),
-                age,
+                if is_demo(model) { "demo model".to_owned() } else { age },
             ]
         });
         output::answer(&output::table(&std::iter::once(head).chain(rows).collect::<Vec<_>>()))?;
+        if listing.models.iter().any(is_demo) {
+            say(format_args!("{} is {}; `chela setup` connects a larger one", demo::REFERENCE, demo::WHAT));
+        }
     }
     if known.is_empty() {
         return Err(
@@ -89,6 +93,10 @@ fn list(catalog: &Catalog, listing: Listing, wanted: Option<String>, as_json: bo
         Some(class) => Err(Failure::new(class.into(), "")),
         None => Ok(()),
     }
+}
+
+fn is_demo(model: &Model) -> bool {
+    model.reference.to_string() == demo::REFERENCE
 }
 
 fn inputs(model: &Model) -> String {
@@ -104,6 +112,7 @@ fn model_json(model: &Model) -> Value {
     json!({
         "model": model.reference,
         "name": model.name,
+        "demo": is_demo(model),
         "baseUrl": show(&model.provider.base_url),
         "limits": model.limits,
         "caps": model.caps,
@@ -165,11 +174,7 @@ async fn set(context: &Context, catalog: &Catalog, name: &str, as_json: bool) ->
     if let Err(error) = catalog.resolve(&reference).await {
         say(format_args!("warning: {error}"));
     }
-    // With fallbacks beside it, only the primary model changes.
-    let choice = context.loaded.config.agents.defaults.model.as_ref();
-    let object = choice.is_some_and(|choice| !choice.fallbacks.is_empty());
-    let path = if object { "agents.defaults.model.primary" } else { "agents.defaults.model" };
-    let path: KeyPath = path.parse().map_err(Failure::usage)?;
+    let path: KeyPath = default_key(context).parse().map_err(Failure::usage)?;
     let text = serde_json::to_string(&reference).map_err(|e| Failure::new(Code::Failed, e))?;
     let edited = edit::set_file(&context.file.path, &path, &text, context.env()).map_err(Failure::usage)?;
     if as_json {
@@ -179,6 +184,13 @@ async fn set(context: &Context, catalog: &Catalog, name: &str, as_json: bool) ->
     }
     say(format_args!("{path} is now {reference} in {}", context.file.path.display()));
     Ok(())
+}
+
+/// The key of the default model. With fallbacks beside it, only the primary one changes.
+pub fn default_key(context: &Context) -> &'static str {
+    let choice = context.loaded.config.agents.defaults.model.as_ref();
+    let object = choice.is_some_and(|choice| !choice.fallbacks.is_empty());
+    if object { "agents.defaults.model.primary" } else { "agents.defaults.model" }
 }
 
 /// Looks at the well-known ports of this machine; no key is sent.

@@ -123,14 +123,12 @@ fn troubleshooting_is_in_the_errors() {
 }
 
 #[test]
-fn with_nothing_configured_nobody_is_asked_and_the_way_is_shown() {
+fn with_nothing_configured_the_way_to_a_server_is_shown() {
     let world = World::new();
-    for args in [&["agent", "-m", "hi"][..], &["models", "list"], &["models", "status"]] {
-        world.run(args).fails(3, &["VLLM_API_KEY", "chela models scan"]);
+    for args in [&["models", "list"][..], &["models", "status"], &["doctor"]] {
+        let ran = world.run(args);
+        assert!(format!("{}{}", ran.succeeds().out, ran.err).contains("chela setup"), "{ran:?}");
     }
-    // A hosted key alone configures nothing.
-    World::new()
-        .env("OPENAI_API_KEY", "sk-x")
-        .run(&["agent", "-m", "hi"])
-        .fails(3, &["no model server is configured"]);
+    // A model that is named is the one, or none.
+    world.run(&["agent", "-m", "hi", "--model", "vllm/m"]).fails(3, &["VLLM_API_KEY"]);
 }

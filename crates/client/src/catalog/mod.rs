@@ -240,7 +240,7 @@ impl Catalog {
         let mut warnings = Vec::new();
         let mut asked = Asked::default();
         if self.needs_server(provider) {
-            asked = self.ask(&endpoint, refresh).await;
+            asked = self.ask(provider, &endpoint, refresh).await;
             status.age = asked.discovered.is_some().then_some(asked.age.as_secs());
         }
         if let Some(error) = &asked.error {
@@ -284,15 +284,19 @@ impl Catalog {
             })
     }
 
-    async fn ask(&self, endpoint: &Endpoint, refresh: bool) -> Asked {
+    async fn ask(&self, provider: &Provider, endpoint: &Endpoint, refresh: bool) -> Asked {
+        // A server of this process has other models in the next one.
+        let kept = provider.origin != Origin::InProcess;
         if refresh {
             crate::stream::forget_facts(&self.state, &endpoint.base_url);
-        } else if let Some(known) = self.remembered(endpoint) {
+        } else if let Some(known) = self.remembered(endpoint, kept) {
             return known;
         }
         let asked = match discovery::ask(endpoint).await {
             Ok(discovered) => {
-                self.state.write(KIND, &endpoint.base_url, &discovered);
+                if kept {
+                    self.state.write(KIND, &endpoint.base_url, &discovered);
+                }
                 Asked { discovered: Some(discovered), now: true, ..Asked::default() }
             }
             Err(error) => {
@@ -306,15 +310,15 @@ impl Catalog {
         asked
     }
 
-    /// A fresh answer of this process or another one.
-    fn remembered(&self, endpoint: &Endpoint) -> Option<Asked> {
+    /// A fresh answer of this process or, where it was `kept`, of another one.
+    fn remembered(&self, endpoint: &Endpoint, kept: bool) -> Option<Asked> {
         let known = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, asked)) = known.get(&endpoint.id)
             && at.elapsed() < FRESH
         {
             return Some(Asked { age: asked.age + at.elapsed(), now: false, ..asked.clone() });
         }
-        let kept = self.state.read::<Discovered>(KIND, &endpoint.base_url)?;
+        let kept = self.state.read::<Discovered>(KIND, &endpoint.base_url).filter(|_| kept)?;
         (kept.age < FRESH).then_some(Asked {
             discovered: Some(kept.value),
             age: kept.age,
@@ -336,7 +340,7 @@ impl Catalog {
         let endpoint = provider.endpoint(&self.settings)?;
         for refresh in [false, true] {
             let needs = self.needs_server(provider);
-            let asked = if needs { self.ask(&endpoint, refresh).await } else { Asked::default() };
+            let asked = if needs { self.ask(provider, &endpoint, refresh).await } else { Asked::default() };
             let mut models = self.build(provider, &endpoint, asked.discovered.as_ref());
             if let Some(at) = models.iter().position(|model| model.reference == *reference) {
                 return Ok(models.swap_remove(at));

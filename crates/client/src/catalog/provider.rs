@@ -281,7 +281,7 @@ pub fn key_in_clear(endpoint: &Endpoint) -> Option<String> {
 /// What to do when nothing is configured.
 pub fn how_to_begin() -> String {
     format!(
-        "name a server: export VLLM_API_KEY=any for a vLLM at http://127.0.0.1:8000/v1, \
+        "run `chela setup`, or name a server: export VLLM_API_KEY=any for a vLLM at http://127.0.0.1:8000/v1, \
          {VLLM_BASE_URL} or {OPENAI_BASE_URL} for one elsewhere, or models.providers in the \
          configuration; `chela models scan` looks for servers on this machine"
     )

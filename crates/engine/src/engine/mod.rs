@@ -67,12 +67,11 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
-    pub(crate) fn open(
-        path: &Path,
+    pub(crate) fn of(
+        source: Source,
         options: &EngineOptions,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, LoadError> {
-        let source = Source::open(path)?;
         let spec = ModelSpec::from_source(&source)?;
         let plan = Plan::compile(&spec)?;
         let sizing = options.size(&spec, &plan, &source)?;
@@ -116,8 +115,20 @@ impl Engine {
         options: &EngineOptions,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, LoadError> {
+        Self::load_source(Source::open(path)?, options, progress)
+    }
+
+    /// The same of a model whose files are open.
+    ///
+    /// # Errors
+    /// As [`Engine::load`].
+    pub fn load_source(
+        source: Source,
+        options: &EngineOptions,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self, LoadError> {
         let Loaded { source, sizing, model, cache, state_slots, panels } =
-            Loaded::open(path, options, progress)?;
+            Loaded::of(source, options, progress)?;
         let tokenizer = Arc::new(source.tokenizer()?);
         let info = ModelInfo {
             formats: model.weights().formats(),

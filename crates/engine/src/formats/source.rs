@@ -1,3 +1,4 @@
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::{Config, FormatError, Tensor, Value, gguf::Gguf, hf::Folder};
@@ -108,20 +109,33 @@ const TURN_ENDS: &[&str] = &[
 ];
 
 impl Source {
-    /// Open a model: a `.gguf` file (any part of a split one) or a Hugging Face folder.
+    /// Open a model: a GGUF file (any part of a split one) or a Hugging Face folder.
     ///
     /// # Errors
     /// [`FormatError`] with the path of the file that is missing, damaged or of an unknown kind.
     pub fn open(path: &Path) -> Result<Self, FormatError> {
         let kind = if path.is_dir() {
             Kind::Folder(Box::new(Folder::open(path)?))
-        } else if path.extension().is_some_and(|end| end == "gguf") || !path.exists() {
+        } else if path.extension().is_some_and(|end| end == "gguf") || !path.exists() || is_gguf(path) {
             Kind::Gguf(Gguf::open(path)?)
         } else {
             let hint = "a model is a .gguf file, or a folder with config.json and safetensors";
             let error = FormatError::unsupported("this kind of file", hint);
             return Err(error.in_file(path));
         };
+        Self::of(path, kind)
+    }
+
+    /// A GGUF file that is part of the program; `name` is what errors call it.
+    ///
+    /// # Errors
+    /// [`FormatError`] if it is damaged.
+    pub fn of_program(name: &str, bytes: &'static [u8]) -> Result<Self, FormatError> {
+        let name = Path::new(name);
+        Self::of(name, Kind::Gguf(Gguf::of_program(name, bytes)?))
+    }
+
+    fn of(path: &Path, kind: Kind) -> Result<Self, FormatError> {
         let templates = match &kind {
             Kind::Gguf(gguf) => gguf_templates(gguf).map_err(|error| error.in_file(path))?,
             Kind::Folder(folder) => folder.templates().to_vec(),
@@ -314,6 +328,13 @@ impl Source {
         let ids = self.config().uints(key)?.unwrap_or_default();
         Ok(ids.first().and_then(|id| u32::try_from(*id).ok()))
     }
+}
+
+/// Whether a file of any name is GGUF: Ollama's have a hash for a name.
+fn is_gguf(path: &Path) -> bool {
+    let mut head = [0; 4];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut head));
+    read.is_ok() && head == *b"GGUF"
 }
 
 /// `tokenizer.chat_template`, and those that `tokenizer.chat_templates` names.

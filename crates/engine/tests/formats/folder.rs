@@ -146,6 +146,14 @@ fn a_gguf_file_gives_the_same_view() {
     writer.float("general.sampling.temp", 0.5);
     writer.tensor("output_norm.weight", DType::F32, &[1], 1f32.to_le_bytes().to_vec()).unwrap();
     writer.write(&mut fs::File::create(&path).unwrap()).unwrap();
+    let bytes: &'static [u8] = fs::read(&path).unwrap().leak();
+    let inside = Source::of_program("inside", bytes).unwrap();
+    assert_eq!(inside.need_tensor("output_norm.weight").unwrap().to_f32().unwrap(), [1.0]);
+    assert!(Source::of_program("inside", &bytes[..9]).unwrap_err().to_string().contains("inside"));
+    // Ollama's files have a hash for a name.
+    let blob = folder.path().join("sha256-ab12");
+    fs::copy(&path, &blob).unwrap();
+    assert_eq!(Source::open(&blob).unwrap().format(), Format::Gguf);
     let source = Source::open(&path).unwrap();
     assert_eq!((source.format(), source.architecture().unwrap()), (Format::Gguf, "llama"));
     assert_eq!(source.config().uint("llama.block_count").unwrap(), Some(2));

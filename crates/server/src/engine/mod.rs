@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 
 use chela_engine::block::BLOCK_TOKENS;
 use chela_engine::engine::{Engine, EngineOptions, Handle, Output, Request, Stats, SubmitError};
-use chela_engine::model::Progress;
+use chela_engine::formats::Source;
+use chela_engine::model::{LoadError, Progress};
 use chela_engine::sampler::SamplingParams;
 use chela_openai::completions::CompletionRequest;
 use chela_openai::models::ModelCard;
@@ -87,7 +88,33 @@ impl EngineBackend {
         options: &EngineOptions,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(), ServeError> {
-        let loaded = Model::load(path, options, self.0.settings.clone(), progress);
+        let source = Source::open(path).map_err(|error| ServeError::from(LoadError::from(error)));
+        self.loaded(source.and_then(|source| self.model_of(source, options, progress)))
+    }
+
+    /// The same of a model whose files are open.
+    ///
+    /// # Errors
+    /// As [`EngineBackend::load`].
+    pub fn load_source(
+        &self,
+        source: Source,
+        options: &EngineOptions,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(), ServeError> {
+        self.loaded(self.model_of(source, options, progress))
+    }
+
+    fn model_of(
+        &self,
+        source: Source,
+        options: &EngineOptions,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Model, ServeError> {
+        Model::load(source, options, self.0.settings.clone(), progress)
+    }
+
+    fn loaded(&self, loaded: Result<Model, ServeError>) -> Result<(), ServeError> {
         let (state, result) = match loaded {
             Ok(model) => (State::Ready(Arc::new(model)), Ok(())),
             Err(error) => (State::Failed(error.to_string()), Err(error)),

@@ -1,6 +1,5 @@
 //! A loaded model with what is known of how it talks.
 
-use std::path::Path;
 use std::sync::OnceLock;
 
 use chela_chat::family::{self, Family, Hints};
@@ -8,7 +7,7 @@ use chela_chat::grammar::Specials;
 use chela_chat::template::{ChatTemplate, Input, TemplateError, TemplateFacts, normalise};
 use chela_chat::{Dialect, ReasoningMode, ReasoningStyle, ToolSet, render};
 use chela_engine::engine::{Engine, EngineOptions};
-use chela_engine::formats::GenerationDefaults;
+use chela_engine::formats::{GenerationDefaults, Source};
 use chela_engine::model::{LoadError, Progress};
 use chela_openai::chat::{Message, Tool};
 use chela_openai::models::{ModelCard, ModelPermission};
@@ -67,12 +66,13 @@ pub(super) struct Conversation<'a> {
 
 impl Model {
     pub(super) fn load(
-        path: &Path,
+        source: Source,
         options: &EngineOptions,
         settings: ServeSettings,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, ServeError> {
-        let engine = Engine::load(path, options, progress)?;
+        let path = source.path().to_owned();
+        let engine = Engine::load_source(source, options, progress)?;
         let template = Template::of(&engine, &settings)?;
         let family = family::find(Hints {
             model: path.file_stem().and_then(|name| name.to_str()),

@@ -19,6 +19,10 @@ struct Shard {
 impl Shard {
     fn open(path: PathBuf) -> Result<Self, FormatError> {
         let map = Mmap::open(&path)?;
+        Self::of(path, map)
+    }
+
+    fn of(path: PathBuf, map: Mmap) -> Result<Self, FormatError> {
         let header = parse(&map).map_err(|error| error.in_file(&path))?;
         Ok(Self { path, map, header })
     }
@@ -66,6 +70,14 @@ impl Gguf {
         let gguf = Self { shards };
         gguf.check_parts()?;
         Ok(gguf)
+    }
+
+    /// A file that is part of the program; `name` is what errors call it.
+    ///
+    /// # Errors
+    /// [`FormatError`] if it cannot be parsed.
+    pub fn of_program(name: &Path, bytes: &'static [u8]) -> Result<Self, FormatError> {
+        Ok(Self { shards: vec![Shard::of(name.to_path_buf(), Mmap::of_program(bytes))?] })
     }
 
     fn check_parts(&self) -> Result<(), FormatError> {
