@@ -222,6 +222,7 @@ fn a_prompt_is_computed_in_chunks_beside_decoding_sequences() {
     assert_eq!(shares(&step(&mut s, 64)), [(0, 20)]);
     s.submit(sequence(1, vec![6; 100])).unwrap();
     assert_eq!(shares(&step(&mut s, 64)), [(0, 1), (1, 63)]);
+    assert_eq!((s.load().running, s.load().decoding), (2, 1));
     let batch = step(&mut s, 64);
     assert_eq!(shares(&batch), [(0, 1), (1, 37)]);
     assert_eq!(batch.items[1].rows, Rows::Last);
@@ -270,6 +271,41 @@ fn an_interactive_prompt_takes_the_memory_of_a_background_one() {
     let batch = step(&mut s, 512);
     assert_eq!(batch.preempted, [SequenceId(0)]);
     assert!(shares(&batch).contains(&(1, 300)));
+}
+
+#[test]
+fn a_preemption_takes_back_no_other_admission_of_the_step() {
+    let mut s = Scheduler::new(config(16, 4));
+    let mut heartbeat = sequence(0, vec![5; 400]);
+    heartbeat.priority = Priority::Background;
+    s.submit(heartbeat).unwrap();
+    step(&mut s, 512);
+    let small = s.submit(sequence(1, vec![6; 40])).unwrap();
+    let large = s.submit(sequence(2, vec![7; 300])).unwrap();
+    let batch = step(&mut s, 512);
+    assert_eq!(batch.preempted, [SequenceId(0)]);
+    assert_eq!(batch.admitted, [(small, 0), (large, 0)]);
+}
+
+#[test]
+fn patience_ends_after_its_steps_and_not_before() {
+    let mut config = config(16, 1);
+    config.patience = 3;
+    let mut s = Scheduler::new(config);
+    s.submit(sequence(0, vec![5; 8])).unwrap();
+    step(&mut s, 64);
+    step(&mut s, 64);
+    let mut heartbeat = sequence(1, vec![6; 8]);
+    heartbeat.priority = Priority::Background;
+    let id = s.submit(heartbeat).unwrap();
+    let classes: Vec<_> = (0..5)
+        .map(|_| {
+            step(&mut s, 64);
+            s.sequences[&id].priority
+        })
+        .collect();
+    assert_eq!(classes[..3], [Priority::Background; 3]);
+    assert_eq!(classes[3..], [Priority::Interactive; 2]);
 }
 
 #[test]
