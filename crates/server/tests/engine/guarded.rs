@@ -91,10 +91,10 @@ async fn a_stop_string_ends_what_stands_around_calls() {
     let given = answer(&app, &request("Weather in Paris and Rome?", json!({"stop": ["<tool_call>"]}))).await;
     assert!(given.choices[0].message.tool_calls.is_empty(), "{given:?}");
     assert_eq!(given.choices[0].finish_reason, Some(FinishReason::Stop));
-    let given = answer(&app, &request("Think, then weather in Rome.", json!({"stop": ["Rome"]}))).await;
+    let given = answer(&app, &request("Think, then weather in Rome.", json!({"stop": ["should"]}))).await;
     let choice = &given.choices[0];
     assert!(choice.message.tool_calls.is_empty() && choice.message.reasoning.is_some(), "{choice:?}");
-    assert_eq!(choice.stop_reason, Some(StopReason::Text("Rome".into())), "{choice:?}");
+    assert_eq!(choice.stop_reason, Some(StopReason::Text("should".into())), "{choice:?}");
 }
 
 #[tokio::test]
