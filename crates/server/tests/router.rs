@@ -89,6 +89,18 @@ async fn metrics_count_what_was_answered() {
     }
 }
 
+/// Made-up methods grew the metrics without bound, before any key was looked at.
+#[tokio::test]
+async fn a_made_up_method_is_no_row_of_its_own() {
+    let (app, _) = Scripted::new().router();
+    for method in ["MADEUP1", "MADEUP2"] {
+        send(&app, request(method, "/v1/models", None)).await;
+    }
+    let (_, text) = send(&app, request("GET", "/metrics", None)).await;
+    assert!(!text.contains("MADEUP"), "{text}");
+    assert!(text.lines().any(|line| line.contains("method=\"other\"") && line.ends_with(" 2.0")), "{text}");
+}
+
 /// Refusals of vLLM that need a tokenizer, a grammar or a model, and those that
 /// the router words differently: pydantic lists every variant of a union it tried.
 const OTHERWISE: [(&str, &str); 14] = [

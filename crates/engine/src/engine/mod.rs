@@ -54,6 +54,8 @@ pub struct ModelInfo {
     pub defaults: GenerationDefaults,
     /// Its chat templates.
     pub templates: Vec<ChatTemplate>,
+    /// Whether blocks of prompts are shared and kept for later requests.
+    pub prefix_cache: bool,
 }
 
 /// A model in memory, ready to run.
@@ -140,6 +142,7 @@ impl Engine {
             templates: source.chat_templates().to_vec(),
             sizing,
             spec: model.spec().clone(),
+            prefix_cache: options.prefix_cache,
         };
         let scheduler = Scheduler::new(SchedulerConfig {
             blocks: info.sizing.blocks as u32,

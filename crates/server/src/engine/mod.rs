@@ -385,7 +385,7 @@ impl Backend for EngineBackend {
             preemptions: stats.preemptions,
             block_tokens: BLOCK_TOKENS as u64,
             blocks: model.engine.info().sizing.blocks as u64,
-            prefix_cache: true,
+            prefix_cache: model.engine.info().prefix_cache,
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use chela_server::{Options, ServeSettings, router};
+use chela_engine::engine::EngineOptions;
+use chela_server::{Backend, EngineBackend, Options, ServeSettings, router};
 use serde_json::{Value, json};
 
-use crate::{backend, post};
+use crate::{backend, engine_options, fixtures, post};
 
 #[tokio::test]
 async fn a_run_of_twenty_turns_with_tools_comes_from_the_cache() {
@@ -55,4 +56,15 @@ async fn a_salt_keeps_caches_apart() {
     assert_eq!(ask("a").await, 0);
     assert_eq!(ask("b").await, 0);
     assert_ne!(ask("a").await, Value::from(0));
+}
+
+/// The metric said "True" whatever the flag was.
+#[test]
+fn the_flag_of_the_cache_is_told() {
+    for prefix_cache in [true, false] {
+        let backend = EngineBackend::new(ServeSettings::default());
+        let options = EngineOptions { prefix_cache, ..engine_options() };
+        backend.load(&fixtures().join("tiny-model"), &options, &mut |_| {}).unwrap();
+        assert_eq!(backend.counts().prefix_cache, prefix_cache);
+    }
 }

@@ -70,7 +70,7 @@ fn valid(choice: &Choice) {
     }
 }
 
-/// Found with the tiny model: `stop: ["Paris"]` ended a stream with the arguments `{"city": "`.
+/// Found by reading the code: `stop: ["Paris"]` would have ended a stream with the arguments `{"city": "`.
 #[tokio::test]
 async fn a_stop_string_does_not_break_a_call_off() {
     let app = server();
