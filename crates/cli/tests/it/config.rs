@@ -67,7 +67,9 @@ fn unknown_keys_warn_and_openclaws_are_counted() {
         "{ agents: { defaults: { modle: 'x', heartbeat: { every: '30m' } } }, gateway: { mode: 'local' } }",
     );
     let ran = world.run(&["models", "list"]);
-    ran.fails(3, &["modle", "did you mean", "model", "2 keys of OpenClaw have no effect here"]);
+    for part in ["modle", "did you mean", "model", "2 keys of OpenClaw have no effect here"] {
+        assert!(ran.succeeds().err.contains(part), "{ran:?}");
+    }
     let ran = world.run(&["config", "validate"]);
     assert!(
         ran.succeeds().out.contains("gateway") && ran.out.contains("agents.defaults.heartbeat"),

@@ -52,6 +52,10 @@ impl<'a> Flow<'a> {
         self.out.truncate(end);
         let waiting = std::mem::take(&mut self.waiting);
         self.anchors.extend(waiting.into_iter().map(|id| (id, end)));
+        // White space that went from the end may have had an anchor in it.
+        for (_, at) in &mut self.anchors {
+            *at = end.min(*at);
+        }
         (self.out, self.anchors)
     }
 
