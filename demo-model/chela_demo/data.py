@@ -76,7 +76,7 @@ def ask_foreign(s: Scene, tool: dict) -> None:
     s.turn.intent = "foreign"
     module = s.phrases
     before, after = (module.ORDER_BEFORE, ["", ""]) if mark == "!" else (module.ASK_BEFORE, module.ASK_AFTER)
-    s.turn.user = s.rng.choice(before) + core + s.rng.choice(after)
+    s.turn.user = s.around(before) + core + s.around(after)
     result = s.call(function["name"], s.w.phrase(), **{argument: value})
     s.answer(f"{function['name']} says: {result}")
 

@@ -122,10 +122,11 @@ class Inner(nn.Module):
 class Shape:
     """How tokens lie: a prefix, then `batch` rows of `length`, each behind that prefix."""
 
-    def __init__(self, c: Config, prefix: int, batch: int, length: int, device, dtype):
-        self.prefix, self.batch, self.length = prefix, batch, length
-        own = torch.arange(prefix, prefix + length, device=device)
-        at = torch.cat([torch.arange(prefix, device=device), own.repeat(batch)])
+    def __init__(self, c: Config, prefix: int, places: Tensor, dtype):
+        """`places`: where each token of `[batch, length]` stands behind the prefix."""
+        self.prefix, (self.batch, self.length) = prefix, places.shape
+        device, length = places.device, self.length
+        at = torch.cat([torch.arange(prefix, device=device), places.flatten() + prefix])
         frequencies = c.theta ** (-torch.arange(0, c.head_dim, 2, device=device, dtype=torch.float32) / c.head_dim)
         angles = torch.cat([at[:, None] * frequencies] * 2, -1)[:, None, :]
         self.cos, self.sin = angles.cos().to(dtype), angles.sin().to(dtype)
@@ -154,12 +155,15 @@ class Qwen3(nn.Module):
             if name.endswith(("q_norm.weight", "k_norm.weight")):
                 nn.init.constant_(parameter, 1.5)
 
-    def hidden(self, tokens: Tensor, prefix: Tensor | None = None) -> Tensor:
-        """`tokens` `[batch, length]` to `[batch * length, hidden]`, all behind `prefix` `[p]`."""
+    def hidden(self, tokens: Tensor, prefix: Tensor | None = None, places: Tensor | None = None) -> Tensor:
+        """`tokens` `[batch, length]` to `[batch * length, hidden]`, all behind `prefix` `[p]`; `places` as
+        `tokens`, by default one after the other."""
         flat = tokens.flatten() if prefix is None else torch.cat([prefix, tokens.flatten()])
         count = 0 if prefix is None else len(prefix)
         x = self.model.embed_tokens(flat)
-        shape = Shape(self.c, count, tokens.shape[0], tokens.shape[1], x.device, x.dtype)
+        if places is None:
+            places = torch.arange(tokens.shape[1], device=x.device).expand_as(tokens)
+        shape = Shape(self.c, count, places, x.dtype)
         for layer in self.model.layers:
             x = layer(x, shape)
         return self.model.norm(x[count:])

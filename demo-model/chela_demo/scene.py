@@ -7,7 +7,7 @@ import datetime as dt
 from . import grammar, phrases_exam, phrases_train
 from .grammar import Slot
 from .sandbox import Sandbox
-from .words import Words
+from .words import ADJECTIVES, Words
 
 OFFSETS = ["+00:00", "+00:00", "+01:00", "+02:00", "-05:00", "-08:00", "+05:30", "+09:00", "+10:00", "-03:00"]
 PROSE = {"txt", "md", "log", "tex"}
@@ -133,12 +133,12 @@ class Scene:
         core = grammar.skeleton(parts)
         before = after = ""
         if mark == "!":
-            before, after = r.choice(self.phrases.ORDER_BEFORE), r.choice(self.phrases.ORDER_AFTER)
+            before, after = self.around(self.phrases.ORDER_BEFORE), self.around(self.phrases.ORDER_AFTER)
         elif mark == "?":
-            before, after = r.choice(self.phrases.ASK_BEFORE), r.choice(self.phrases.ASK_AFTER)
+            before, after = self.around(self.phrases.ASK_BEFORE), self.around(self.phrases.ASK_AFTER)
         last = parts[-1] if parts else ""
-        if isinstance(last, Slot) and last.name in ("t", "t2", "m", "c", "v", "b", "list", "x") and mark == "!":
-            after = ""
+        if isinstance(last, Slot) and last.name in ("t", "t2", "m", "c", "v", "b", "list", "x"):
+            after = "?" if mark == "?" and r.random() < 0.7 else ""
         parts = [before, *parts, after]
         parts = self._noise(parts)
         text = grammar.fill(parts, slots)
@@ -152,6 +152,13 @@ class Scene:
         self.turn = turn
         self.turns.append(turn)
         return text
+
+    def around(self, lines: list[str]) -> str:
+        """Words before or behind a request."""
+        r, w = self.rng, self.w
+        parts = grammar.sample(r, grammar.parse(r.choice(lines)), self.phrases.RULES)
+        values = {"w": w.word(), "n": w.name(), "c": w.place(), "adj": w.of(ADJECTIVES), "g": w.syllables(1, 2)}
+        return grammar.fill(parts, values)
 
     def _noise(self, parts: list) -> list:
         """Capital letters, missing letters and the like, never in a value."""

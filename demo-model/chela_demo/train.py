@@ -7,7 +7,9 @@ off; a larger `--steps` trains on. The learning rate is constant and falls to ze
 `--cooldown` steps; the checkpoint before them is kept, so that a finished run can be continued.
 
 Stages: `--short` steps with single requests, up to step `--alone` dialogues; then dialogues behind the
-fixed prompt; and for the last `--lengthen` steps several dialogues behind one another in long rows.
+fixed prompt, of which one set in `--long-every` stands in long rows, several behind one another. Positions in
+long rows skip ahead between dialogues, up to the window, so that every distance is seen at the cost of short rows
+(PoSE: Zhu et al., 2023, arXiv:2309.10400).
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ from .optim import Muon
 
 # What a token counts that the model does not have to write itself.
 OTHERS = 0.1
-# Tokens of a long row: with the prefix nearly the window.
-LONG = 7_600
+# Tokens of a long row.
+LONG = 1_500
 # Requests that are answered from the context.
 CONTEXT = {"date", "weekday", "time", "year", "month", "where"}
 
@@ -63,8 +65,8 @@ class Stage:
     with_prefix: bool = True
     # Single requests, mostly without the lines of context that they do not need.
     short: bool = False
-    # Several dialogues behind one another up to so many tokens; 0 for one each.
-    row: int = 0
+    # Of so many sets of dialogues one stands in long rows; 0 for none.
+    long_every: int = 0
 
 
 def encoded_group(encoder: Encoder, seed: int, number: int, stage: Stage) -> tuple[list[int], list]:
@@ -78,24 +80,34 @@ def encoded_group(encoder: Encoder, seed: int, number: int, stage: Stage) -> tup
     return encoder.ids(prompt.prefix(made[0]["tools"])), [encoder.dialogue(one) for one in made]
 
 
-def cut(groups: list, seed: int, number: int, budget: int, stage: Stage) -> list:
+@dataclass(frozen=True)
+class Row:
+    """Tokens, what each counts, and where each stands behind the prefix."""
+
+    ids: list[int]
+    weights: list[float]
+    places: list[int]
+
+
+def cut(groups: list, seed: int, number: int, budget: int, stage: Stage, window: int) -> list:
     """The batches of one shard: each a prefix or none, and rows of at most `budget` tokens in all."""
     rng = random.Random(f"{seed}/batches/{number}")
-    budget = max(budget, stage.row)
     if not stage.with_prefix:
         groups = [(None, [member for _, members in groups for member in members])]
     out = []
-    for prefix, members in groups:
+    for at, (prefix, members) in enumerate(groups):
         members = [member for member in members if len(member[0]) <= budget]
-        if stage.row:
-            members = joined(members, stage.row)
-        members.sort(key=lambda member: len(member[0]) + rng.random())
+        if stage.long_every and at % stage.long_every == 0:
+            rows = joined(members, window - len(prefix), rng)
+        else:
+            rows = [Row(ids, weights, list(range(len(ids)))) for ids, weights in members]
+        rows.sort(key=lambda row: len(row.ids) + rng.random())
         batch: list = []
-        for member in members + [None]:
-            if batch and (member is None or (len(batch) + 1) * len(member[0]) > budget):
+        for row in rows + [None]:
+            if batch and (row is None or (len(batch) + 1) * len(row.ids) > budget):
                 out.append((prefix, batch))
                 batch = []
-            batch.append(member)
+            batch.append(row)
     rng.shuffle(out)
     return out
 
@@ -120,13 +132,14 @@ class Feed:
             groups = self._groups(self.number)
             if self.pool:
                 self.coming = {self.number + 1: self._ask(self.number + 1)}
-            self.batches = cut(groups, self.args.seed, self.number, self.args.tokens, stage_of(self.args, self.number * self.STEPS))
+            stage = stage_of(self.args, self.number * self.STEPS)
+            self.batches = cut(groups, self.args.seed, self.number, self.args.tokens, stage, SIZES[self.args.size].window)
         return self.batches[step % self.STEPS % len(self.batches)]
 
     def _numbers(self, number: int) -> tuple[range, Stage]:
         stage = stage_of(self.args, number * self.STEPS)
         # Enough that no batch comes twice.
-        count = max(8, self.STEPS * max(self.args.tokens, stage.row) // (data.GROUP * (90 if stage.short else 220)))
+        count = max(8, self.STEPS * self.args.tokens // (data.GROUP * (90 if stage.short else 220)))
         return range(number * count, (number + 1) * count), stage
 
     def _ask(self, number: int) -> list:
@@ -146,30 +159,42 @@ def without_context(made: dict, rng) -> None:
         turn["context"] = ""
 
 
-def joined(members: list, row: int) -> list:
-    out, ids, weights = [], [], []
+def joined(members: list, room: int, rng) -> list[Row]:
+    """Dialogues behind one another in long rows; in half of them the places skip ahead, up to `room`."""
+    rows: list[list] = [[]]
     for member in members:
-        if ids and len(ids) + len(member[0]) > row:
-            out.append((ids, weights))
-            ids, weights = [], []
-        ids, weights = ids + member[0], weights + member[1]
-    return out + ([(ids, weights)] if ids else [])
+        if rows[-1] and sum(len(ids) for ids, _ in rows[-1]) + len(member[0]) > LONG:
+            rows.append([])
+        rows[-1].append(member)
+    out = []
+    for row in rows:
+        ids = [token for member in row for token in member[0]]
+        spare = max(0, room - len(ids)) if rng.random() < 0.5 else 0
+        skips = sorted(rng.randint(0, spare) for _ in row)
+        places: list[int] = []
+        for skip, (tokens, _) in zip(skips, row):
+            places += range(len(places) + skip, len(places) + skip + len(tokens))
+        out.append(Row(ids, [weight for member in row for weight in member[1]], places))
+    return out
 
 
-def tensors(prefix, batch, device):
-    length = max(len(ids) for ids, _ in batch)
+def tensors(prefix, batch: list[Row], device):
+    """The prefix, and `[rows, length]` of tokens, weights and places."""
+    length = max(len(row.ids) for row in batch)
     tokens = torch.zeros(len(batch), length, dtype=torch.long)
     weights = torch.zeros(len(batch), length)
-    for at, (ids, values) in enumerate(batch):
-        tokens[at, : len(ids)] = torch.tensor(ids)
-        weights[at, : len(ids)] = torch.tensor(values)
+    places = torch.zeros(len(batch), length, dtype=torch.long)
+    for at, row in enumerate(batch):
+        tokens[at, : len(row.ids)] = torch.tensor(row.ids)
+        weights[at, : len(row.ids)] = torch.tensor(row.weights)
+        places[at, : len(row.ids)] = torch.tensor(row.places)
     head = None if prefix is None else torch.tensor(prefix, device=device)
-    return head, tokens.to(device), weights.to(device)
+    return head, tokens.to(device), weights.to(device), places.to(device)
 
 
-def loss_of(model: Qwen3, head, tokens, weights):
+def loss_of(model: Qwen3, head, tokens, weights, places):
     """The loss, the mean over the model's own tokens, and how many there are."""
-    hidden = model.hidden(tokens, head).view(*tokens.shape, -1)[:, :-1]
+    hidden = model.hidden(tokens, head, places).view(*tokens.shape, -1)[:, :-1]
     targets, weights = tokens[:, 1:], weights[:, 1:]
     used = weights > 0
     logits = model.logits(hidden[used])
@@ -238,7 +263,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=4096, help="tokens of a step")
     parser.add_argument("--short", type=int, default=1000, help="steps at the beginning with single requests")
     parser.add_argument("--alone", type=int, default=1500, help="steps at the beginning without the fixed prompt")
-    parser.add_argument("--lengthen", type=int, default=0, help="steps at the end with long rows")
+    parser.add_argument("--long-every", type=int, default=8, help="one set of dialogues in so many stands in long rows")
     parser.add_argument("--lr", type=float, default=0.02)
     parser.add_argument("--adam-lr", type=float, default=0.004)
     parser.add_argument("--seed", type=int, default=1)
@@ -273,9 +298,8 @@ def open_run(args):
 
 
 def stage_of(args, step: int) -> Stage:
-    if step >= args.steps - args.lengthen:
-        return Stage(row=LONG)
-    return Stage(with_prefix=step >= args.alone, short=step < args.short)
+    with_prefix = step >= args.alone
+    return Stage(with_prefix, short=step < args.short, long_every=args.long_every if with_prefix else 0)
 
 
 def train(args) -> None:
@@ -286,9 +310,9 @@ def train(args) -> None:
     feed = Feed(args, encoder)
     sums = [0.0, 0]
     while step < args.steps:
-        head, ids, weights = tensors(*feed.batch(step), args.device)
+        head, ids, weights, places = tensors(*feed.batch(step), args.device)
         with torch.autocast(torch.device(args.device).type, torch.bfloat16, enabled=args.bf16):
-            loss, own, count = loss_of(model, head, ids, weights)
+            loss, own, count = loss_of(model, head, ids, weights, places)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(optimizer.others.values(), 1.0)
         optimizer.step(learning_rate(step, args.steps, args.warmup, args.cooldown))
