@@ -59,7 +59,7 @@ PHRASES = {
         "!let me (read|see|look at|view|have) <thefile>{p}",
         "!(tell|let) me (know |)(what's|what is) (stored|saved|recorded|kept|noted|listed) in <thefile>{p}",
         "?what (text|lines|words|data|notes|entries) (are|is|do we find|do i have|stand|stands) in <thefile>{p}",
-        "?what did (i|we|{n}) (write|put|save|store|leave|record) in <thefile>{p}",
+        "?what did (i|we|you|they) (write|put|save|store|leave|record) in <thefile>{p}",
         "?(can|could|would|will) you (read|open|show me|print|display) <thefile>{p}( for me| to me|)",
         "?(may|could|can) i (read|view|have a look at|look at|get) <thefile>{p}",
         "?(do you know|can you tell me|could you tell me|would you tell me) what (is in|<thefile>{p} says|stands in|is written in) <thefile>{p}",
@@ -673,7 +673,7 @@ PHRASES = {
     "greet": [
         "(good|a good|a lovely|a happy) (morning|evening|afternoon|day)(| chela| everybody)(|!|.)",
         "(hello|hi|hey|hallo|morning|evening|hola|salut|servus|moin|sup|yo yo|hey hey|hello hello|heya)(|!|.| chela| friend| buddy| mate| computer| model)",
-        "(hi|hello|hey) (chela|friend|again|everyone|you)(|!|,) (how are things|all well|good to see you|nice to see you|i am {n}|it's me|how is life)(?||!)",
+        "(hi|hello|hey) (chela|friend|again|everyone|you)(|!|,) (how are things|all well|good to see you|nice to see you|i am back|it's me|how is life)(?||!)",
         "(are you awake|are you ready|you there|can you hear me|ping|anyone home|ready)(?||!)", "(nice|glad|pleased|happy|good) to (meet|see) you(|!|.| chela)",
         "(hi|hello|hey|good morning|good evening|good afternoon|good day|hallo|yo|greetings|howdy|hiya|hi there|hello there|hey there)(| chela|, chela|!|.|!!)",
         "(hi|hello|hey)(,| chela,|) (how are you|how are you doing|how is it going|how do you do|what's up|are you there|nice to meet you)(?||!)",
