@@ -7,7 +7,8 @@ off; a larger `--steps` trains on. The learning rate is constant and falls to ze
 `--cooldown` steps; the checkpoint before them is kept, so that a finished run can be continued.
 
 Stages: `--short` steps with single requests, up to step `--alone` dialogues; then dialogues behind the
-fixed prompt, of which one set in `--long-every` stands in long rows, several behind one another. Positions in
+fixed prompt, up to step `--by-turns` in every other shard only, as the prompt costs time. One set in `--long-every` of
+those behind the prompt stands in long rows, several behind one another. Positions in
 long rows skip ahead between dialogues, up to the window, so that every distance is seen at the cost of short rows
 (PoSE: Zhu et al., 2023, arXiv:2309.10400).
 """
@@ -263,6 +264,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=4096, help="tokens of a step")
     parser.add_argument("--short", type=int, default=1000, help="steps at the beginning with single requests")
     parser.add_argument("--alone", type=int, default=1500, help="steps at the beginning without the fixed prompt")
+    parser.add_argument("--by-turns", type=int, default=0, help="steps at the beginning of which half have no fixed prompt")
     parser.add_argument("--long-every", type=int, default=8, help="one set of dialogues in so many stands in long rows")
     parser.add_argument("--lr", type=float, default=0.02)
     parser.add_argument("--adam-lr", type=float, default=0.004)
@@ -298,7 +300,8 @@ def open_run(args):
 
 
 def stage_of(args, step: int) -> Stage:
-    with_prefix = step >= args.alone
+    bare = step < args.by_turns and step // Feed.STEPS % 2 == 1
+    with_prefix = step >= args.alone and not bare
     return Stage(with_prefix, short=step < args.short, long_every=args.long_every if with_prefix else 0)
 
 

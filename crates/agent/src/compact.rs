@@ -3,6 +3,8 @@
 //! words stay verbatim. Afterwards at most half of the window is used; where the model's summary
 //! does not get there, a digest that needs no model does, and the user is told.
 
+use std::sync::Arc;
+
 use chela_protocol::{
     Compaction, Event, Finish, Item, ItemId, Level, Outcome, Provenance, Record, Shortened, Thinking, Usage,
 };
@@ -112,7 +114,7 @@ impl Turn<'_> {
         &mut self,
         model: &dyn Model,
         mut compaction: Compaction,
-        dropped: &[Record],
+        dropped: &[Arc<Record>],
         window: u64,
         why: Option<String>,
     ) -> Result<(), Outcome> {
@@ -184,7 +186,7 @@ impl Turn<'_> {
     }
 
     /// The user's words of these items and of the compactions before.
-    fn pinned(&self, dropped: &[Record], window: u64) -> Vec<String> {
+    fn pinned(&self, dropped: &[Arc<Record>], window: u64) -> Vec<String> {
         let mut words = self.session.transcript.pinned().to_vec();
         words.extend(dropped.iter().filter_map(|record| match &record.item {
             Item::User { text, .. } => Some(text.clone()),
@@ -198,7 +200,7 @@ impl Turn<'_> {
     async fn summarise(
         &mut self,
         model: &dyn Model,
-        dropped: &[Record],
+        dropped: &[Arc<Record>],
         shortened: &[Shortened],
         window: u64,
     ) -> Result<Result<(String, Provenance), String>, Outcome> {
@@ -245,7 +247,7 @@ impl Turn<'_> {
 
     /// What was sent so far, with a request for a summary behind it: the same prefix, which
     /// the server has in its cache.
-    fn summary_request(&self, dropped: &[Record], shortened: &[Shortened], window: u64) -> Request {
+    fn summary_request(&self, dropped: &[Arc<Record>], shortened: &[Shortened], window: u64) -> Request {
         let mut part = self.session.transcript.clone();
         let record = |item| Record { id: ItemId::new(), turn: self.id, time: now(), item };
         part.truncate(dropped.len());
@@ -268,12 +270,12 @@ impl Turn<'_> {
 }
 
 /// Where the results of the newest answer begin; they have not been read yet.
-fn newest_batch(items: &[Record]) -> usize {
+fn newest_batch(items: &[Arc<Record>]) -> usize {
     items.iter().rposition(|record| matches!(record.item, Item::Assistant { .. })).unwrap_or(items.len())
 }
 
-fn shorten(items: &[Record], limit: usize) -> Vec<Shortened> {
-    let short = |record: &Record| match &record.item {
+fn shorten(items: &[Arc<Record>], limit: usize) -> Vec<Shortened> {
+    let short = |record: &Arc<Record>| match &record.item {
         Item::ToolResult { content, name, .. } if content.len() > limit => {
             let kept = head_and_tail(content, limit / 2);
             let content = format!("{kept}\n[shortened; call {name} again for all of it]");
@@ -286,7 +288,7 @@ fn shorten(items: &[Record], limit: usize) -> Vec<Shortened> {
 
 /// The index of the first item to keep: as early as `budget` bytes allow, at the beginning of a
 /// turn or of an answer, so that no result loses its call.
-fn keep_from(items: &[Record], budget: usize) -> usize {
+fn keep_from(items: &[Arc<Record>], budget: usize) -> usize {
     let begins = |at: &usize| matches!(items[*at].item, Item::User { .. } | Item::Assistant { .. });
     let mut weight = 0;
     let mut best = None;
@@ -364,7 +366,7 @@ fn clip(text: &str, limit: usize) -> String {
 }
 
 /// What happened, as far as code can tell.
-fn digest(items: &[Record], limit: usize) -> String {
+fn digest(items: &[Arc<Record>], limit: usize) -> String {
     let mut lines: Vec<String> = Vec::new();
     for record in items {
         match &record.item {

@@ -18,6 +18,7 @@ pub mod model;
 pub mod policy;
 pub mod prompt;
 pub mod remote;
+mod repeat;
 pub mod secrets;
 mod settings;
 pub mod shell;

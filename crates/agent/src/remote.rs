@@ -18,6 +18,7 @@ use futures_util::stream::{BoxStream, StreamExt};
 use tokio_util::sync::CancellationToken;
 
 use crate::model::{Model, ModelError, ModelEvent, ModelInfo, Models, Request};
+use crate::repeat::Repeats;
 use crate::transcript::Message;
 
 /// Finds models in a catalog.
@@ -120,8 +121,14 @@ impl Model for RemoteModel {
         turn.may_call = request.may_call;
         turn.thinking = thinking(request.thinking);
         turn.max_tokens = request.max_tokens.map(|tokens| u32::try_from(tokens).unwrap_or(u32::MAX));
-        let mut events =
-            Events { asked: self.model.clone(), fallbacks: self.fallbacks.clone(), calls: HashMap::new() };
+        let mut events = Events {
+            asked: self.model.clone(),
+            fallbacks: self.fallbacks.clone(),
+            calls: HashMap::new(),
+            text: Repeats::default(),
+            reasoning: Repeats::default(),
+            arguments: Repeats::default(),
+        };
         self.client
             .stream(turn, CancellationToken::new())
             .flat_map(move |event| futures_util::stream::iter(events.take(event)))
@@ -190,6 +197,9 @@ struct Events {
     fallbacks: Vec<chela_client::Model>,
     /// Calls that are still arriving: id, name, arguments.
     calls: HashMap<usize, (String, String, String)>,
+    text: Repeats,
+    reasoning: Repeats,
+    arguments: Repeats,
 }
 
 impl Events {
@@ -198,8 +208,25 @@ impl Events {
         event: Result<client::ModelEvent, client::ModelError>,
     ) -> Option<Result<ModelEvent, ModelError>> {
         match event {
-            Ok(event) => self.event(event).map(Ok),
+            Ok(event) => match self.repeats(&event) {
+                Some(unit) => Some(Err(endless(&unit))),
+                None => self.event(event).map(Ok),
+            },
             Err(error) => Some(Err(failure(&error))),
+        }
+    }
+
+    /// What the model writes over and over, if it does.
+    fn repeats(&mut self, event: &client::ModelEvent) -> Option<String> {
+        match event {
+            client::ModelEvent::Text(text) => self.text.push(text),
+            client::ModelEvent::Reasoning(text) => self.reasoning.push(text),
+            client::ModelEvent::ToolCallArgs { text, .. } => self.arguments.push(text),
+            client::ModelEvent::ToolCallStart { .. } => {
+                self.arguments = Repeats::default();
+                None
+            }
+            _ => None,
         }
     }
 
@@ -262,6 +289,12 @@ impl Events {
             cost: (cost > 0.0).then_some(cost),
         }
     }
+}
+
+fn endless(unit: &str) -> ModelError {
+    let shown: String = unit.chars().take(40).collect();
+    let message = format!("the model wrote {shown:?} over and over and was stopped");
+    ModelError { kind: FailureKind::Loop, message, window: None }
 }
 
 fn failure(error: &client::ModelError) -> ModelError {

@@ -5,7 +5,9 @@
 //! assistant alternate whatever the items are, because strict chat templates refuse anything
 //! else; where an answer is missing, a short assistant message stands in its place.
 
+use std::borrow::Borrow;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use chela_protocol::{Call, Compaction, Finish, Image, Item, Record, ResultStatus, Taint, TurnId, Usage};
 
@@ -68,7 +70,7 @@ pub struct Transcript {
     prefix: Option<(String, String)>,
     summary: Option<String>,
     pinned: Vec<String>,
-    items: Vec<Record>,
+    items: Vec<Arc<Record>>,
     count: u64,
     taint: Taint,
     usage: Usage,
@@ -107,13 +109,13 @@ impl Transcript {
             Item::ToolResult { taint, .. } => self.taint = self.taint.union(*taint),
             _ => {}
         }
-        self.items.push(record);
+        self.items.push(Arc::new(record));
     }
 
     fn compact(&mut self, compaction: &Compaction) {
         for short in &compaction.shortened {
             let found = self.items.iter_mut().find(|record| record.id == short.item);
-            if let Some(Item::ToolResult { content, .. }) = found.map(|record| &mut record.item) {
+            if let Some(Item::ToolResult { content, .. }) = found.map(|record| &mut Arc::make_mut(record).item) {
                 content.clone_from(&short.content);
             }
         }
@@ -152,7 +154,7 @@ impl Transcript {
 
     /// The items that requests are built from, in order.
     #[must_use]
-    pub fn items(&self) -> &[Record] {
+    pub fn items(&self) -> &[Arc<Record>] {
         &self.items
     }
 
@@ -341,11 +343,11 @@ fn user_text(item: &Item) -> String {
 /// reason: a result for every call that has none, and a word in place of an answer that never
 /// came.
 #[must_use]
-pub fn repair(records: &[Record], reason: &str) -> Vec<(TurnId, Item)> {
+pub fn repair<R: Borrow<Record>>(records: &[R], reason: &str) -> Vec<(TurnId, Item)> {
     let mut open: Vec<(&Call, bool)> = Vec::new();
     let mut answered = true;
     let mut turn = None;
-    for record in records {
+    for record in records.iter().map(Borrow::borrow) {
         turn = Some(record.turn);
         match &record.item {
             Item::Assistant { calls, .. } => {

@@ -13,6 +13,7 @@ use crate::core::{Control, Core, Session};
 use crate::journal::JournalError;
 use crate::model::Model;
 use crate::prompt;
+use crate::repeat::shortened;
 use crate::step::{Reply, ReplyEnd};
 use crate::transcript::repair;
 
@@ -66,6 +67,7 @@ pub(crate) struct Turn<'a> {
     nudged: bool,
     continued: bool,
     overflowed: bool,
+    repeated: bool,
 }
 
 impl<'a> Turn<'a> {
@@ -91,6 +93,7 @@ impl<'a> Turn<'a> {
             nudged: false,
             continued: false,
             overflowed: false,
+            repeated: false,
         }
     }
 
@@ -305,6 +308,9 @@ impl<'a> Turn<'a> {
             ReplyEnd::Failed(error) if error.kind == FailureKind::ContextOverflow && reply.is_empty() => {
                 return self.overflow(model, error.window, error.message).await;
             }
+            ReplyEnd::Failed(error) if error.kind == FailureKind::Loop && !self.repeated => {
+                return self.repeats(model, reply, error.message).await;
+            }
             ReplyEnd::Complete => {}
             ReplyEnd::ThoughtTooLong | ReplyEnd::Stopped | ReplyEnd::OutOfTime | ReplyEnd::Failed(_) => {
                 return Err(self.broken_off(model, reply).await?);
@@ -461,6 +467,24 @@ impl<'a> Turn<'a> {
             },
             ReplyEnd::Complete => Outcome::Done,
         })
+    }
+
+    /// An answer that repeated itself without end is asked for once more.
+    async fn repeats(&mut self, model: &dyn Model, mut reply: Reply, why: String) -> Result<Next, Outcome> {
+        self.repeated = true;
+        self.notice(Level::Warn, format!("{why}; asking again")).await;
+        // A call without its end did not happen, and what repeats would only be taken up again.
+        reply.calls.clear();
+        reply.reasoning.clear();
+        reply.finish = Finish::Cut;
+        if !reply.text.is_empty() {
+            reply.text = shortened(&reply.text);
+        }
+        let item = reply.into_item(model.info().resend_reasoning);
+        self.append(vec![item]).await?;
+        self.nudge("You repeated yourself without end, so your answer was stopped. Answer in another way.")
+            .await?;
+        Ok(Next::Again)
     }
 
     /// The server says that the request does not fit: once per turn, everything possible is

@@ -132,7 +132,7 @@ fn repair_closes_what_a_dead_process_left() {
     assert!(repair(&records, "x").is_empty());
     assert_eq!(missing_turn(&records[..5]), Some(turn));
     assert!(repair(&[record(user("a")), record(assistant("b", &[]))], "x").is_empty());
-    assert!(repair(&[], "x").is_empty());
+    assert!(repair::<Record>(&[], "x").is_empty());
 }
 
 fn missing_turn(records: &[Record]) -> Option<TurnId> {

@@ -228,6 +228,30 @@ async fn endless_reasoning_is_ended_and_asked_again_without() {
 }
 
 #[tokio::test]
+async fn an_answer_that_repeats_itself_is_asked_for_once_more() {
+    let endless = |said: &str| {
+        let said = vec![ModelEvent::Text(said.repeat(2_000))];
+        Script::Fail(said, error(FailureKind::Loop, "the model wrote \"na \" over and over"))
+    };
+    let setup = Setup::new(vec![endless("na "), text("ok")]);
+    let model = setup.model.clone();
+    let mut agent = setup.start();
+    assert_eq!(agent.turn("go").await, Outcome::Done);
+    let messages = &model.requests()[1].messages;
+    let [.., Message::Assistant { text: kept, .. }, Message::User { text: nudge, .. }] = &messages[..] else {
+        panic!("{messages:?}");
+    };
+    assert!(kept.len() < 6_000 && kept.ends_with("[…]\n\n[interrupted]"), "{kept}");
+    assert!(nudge.contains("without end"), "{nudge}");
+    let mut agent = Setup::new(vec![endless("a "), endless("b ")]).start();
+    assert!(matches!(agent.turn("go").await, Outcome::Cut { .. }));
+    let silent = || Script::Fail(vec![], error(FailureKind::Loop, "over and over"));
+    let mut agent = Setup::new(vec![silent(), silent()]).start();
+    let failed = Outcome::Failed { kind: FailureKind::Loop, message: "over and over".into() };
+    assert_eq!(agent.turn("go").await, failed);
+}
+
+#[tokio::test]
 async fn partial_text_is_kept_when_the_connection_breaks() {
     let broken = Script::Fail(
         vec![ModelEvent::Text("Half an".into())],

@@ -95,6 +95,8 @@ impl Db {
         // With WAL this is one fsync per commit: what is acknowledged survives a loss of power too.
         c.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
         c.pragma_update(None, "foreign_keys", true).map_err(failed)?;
+        // KiB of pages in memory. Sessions are read once, and what is appended touches few pages.
+        c.pragma_update(None, "cache_size", -512).map_err(failed)?;
         if version == 0 { self.create() } else { Ok(()) }
     }
 

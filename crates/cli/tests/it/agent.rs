@@ -115,6 +115,22 @@ fn ctrl_c_is_130_closes_the_connection_and_keeps_the_text() {
 }
 
 #[test]
+fn a_call_that_repeats_itself_without_end_is_stopped_and_asked_for_again() {
+    let endless = format!(r#"{{"path": "{}"#, "orange/".repeat(1_000));
+    let pause = Duration::from_secs(60);
+    let server = Scripted::new()
+        .model("m")
+        .turn(Turn::new().raw_call("read", endless).pause(pause))
+        .turn(Turn::text("I cannot."))
+        .serve();
+    let world = World::with_vllm(&server.base_url());
+    let ran = world.run(&["agent", "-m", "read it"]);
+    assert_eq!(ran.succeeds().out, "I cannot.\n", "{ran:?}");
+    assert!(ran.err.contains("over and over and was stopped; asking again"), "{ran:?}");
+    assert!(server.requests().iter().any(|request| request.closed_early()), "the server stops computing");
+}
+
+#[test]
 fn a_vllm_without_flags_calls_tools_all_the_same() {
     let call = "<tool_call>\n{\"name\": \"read\", \"arguments\": {\"path\": \"a.txt\"}}\n</tool_call>";
     let server = Scripted::new()
@@ -236,8 +252,7 @@ fn cost_is_shown_where_it_is_configured() {
 
 #[test]
 fn a_large_answer_arrives_whole() {
-    let line = "0123456789abcde\n".repeat(64);
-    let deltas: Vec<String> = (0..10_240).map(|_| line.clone()).collect();
+    let deltas: Vec<String> = (0..10_240).map(|at| format!("{at:015}\n").repeat(64)).collect();
     let server = Scripted::new().model("m").turn(Turn::new().deltas(deltas)).serve();
     let ran = World::with_vllm(&server.base_url()).run(&["agent", "-m", "hi"]);
     assert_eq!(ran.succeeds().out.len(), 10_240 * 1024);

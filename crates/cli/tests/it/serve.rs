@@ -25,6 +25,9 @@ fn a_command_line_of_vllm_works_by_changing_one_word() {
         "--tool_call_parser",
         "hermes",
         "--max-num-seqs",
+        "16",
+        // As in vLLM, the last one counts.
+        "--max-num-seqs",
         "8",
         "--enable-prefix-caching",
     ]);

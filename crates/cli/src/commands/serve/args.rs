@@ -8,7 +8,7 @@ use crate::args::Bytes;
 
 /// `chela serve`.
 #[derive(Args, Debug)]
-#[command(after_help = "\
+#[command(args_override_self = true, after_help = "\
 Examples:
   chela serve ~/models/Qwen3-4B-Q4_K_M.gguf            at http://127.0.0.1:8000/v1
   chela serve Qwen/Qwen3-0.6B                          from the Hugging Face cache of this machine
