@@ -159,8 +159,7 @@ impl Turn<'_> {
 
     /// Tokens of a transcript, counted by the server where it can.
     async fn size(&self, model: &dyn Model, transcript: &Transcript) -> Result<Count, Outcome> {
-        let mut request = self.session.request(true, self.thinking());
-        request.messages = transcript.messages();
+        let request = self.session.request_of(transcript.messages(), true, self.thinking());
         Ok(match self.counted(model, &request).await? {
             Some(tokens) => Count { tokens, exact: true },
             None => Count { tokens: self.session.meter.tokens(request.weight()), exact: false },
@@ -261,10 +260,8 @@ impl Turn<'_> {
             provenance: None,
         })));
         part.push(record(Item::Nudge { text: SUMMARISE.to_owned() }));
-        let mut request = self.session.request(false, Thinking::Off);
-        request.messages = part.messages();
+        let mut request = self.session.request_of(part.messages(), false, Thinking::Off);
         request.max_tokens = Some((window / 8).max(64));
-        request.prompt = Some(self.session.meter.count(&request));
         request
     }
 }

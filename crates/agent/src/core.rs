@@ -17,7 +17,7 @@ use crate::model::{Model, Models, Request};
 use crate::policy::{Grant, Mode, Policy};
 use crate::settings::{Recall, Settings};
 use crate::tool::Registry;
-use crate::transcript::{Transcript, repair};
+use crate::transcript::{Message, Transcript, repair};
 
 /// The parts that do not change while the agent lives, and those that a front end may change
 /// at any time.
@@ -177,8 +177,13 @@ impl Session {
 
     /// The next request.
     pub fn request(&self, may_call: bool, thinking: Thinking) -> Request {
+        self.request_of(self.transcript.messages(), may_call, thinking)
+    }
+
+    /// A request of this session with these messages.
+    pub fn request_of(&self, messages: Vec<Message>, may_call: bool, thinking: Thinking) -> Request {
         let mut request = Request {
-            messages: self.transcript.messages(),
+            messages,
             tools: Arc::clone(&self.tools),
             may_call,
             thinking,

@@ -115,7 +115,9 @@ impl Transcript {
     fn compact(&mut self, compaction: &Compaction) {
         for short in &compaction.shortened {
             let found = self.items.iter_mut().find(|record| record.id == short.item);
-            if let Some(Item::ToolResult { content, .. }) = found.map(|record| &mut Arc::make_mut(record).item) {
+            if let Some(Item::ToolResult { content, .. }) =
+                found.map(|record| &mut Arc::make_mut(record).item)
+            {
                 content.clone_from(&short.content);
             }
         }
