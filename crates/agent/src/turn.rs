@@ -473,6 +473,8 @@ impl<'a> Turn<'a> {
     async fn repeats(&mut self, model: &dyn Model, mut reply: Reply, why: String) -> Result<Next, Outcome> {
         self.repeated = true;
         self.notice(Level::Warn, format!("{why}; asking again")).await;
+        // Where nothing but thoughts came, it is the thoughts that go round.
+        self.thinking_off |= reply.text.is_empty() && !reply.reasoning.is_empty();
         // A call without its end did not happen, and what repeats would only be taken up again.
         reply.calls.clear();
         reply.reasoning.clear();

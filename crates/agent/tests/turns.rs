@@ -245,6 +245,11 @@ async fn an_answer_that_repeats_itself_is_asked_for_once_more() {
     assert!(nudge.contains("without end"), "{nudge}");
     let mut agent = Setup::new(vec![endless("a "), endless("b ")]).start();
     assert!(matches!(agent.turn("go").await, Outcome::Cut { .. }));
+    let thoughts = vec![ModelEvent::Reasoning("hm ".repeat(1_000))];
+    let setup = Setup::new(vec![Script::Fail(thoughts, error(FailureKind::Loop, "hm")), text("ok")]);
+    let model = setup.model.clone();
+    assert_eq!(setup.start().turn("go").await, Outcome::Done);
+    assert_eq!(model.requests()[1].thinking, Thinking::Off);
     let silent = || Script::Fail(vec![], error(FailureKind::Loop, "over and over"));
     let mut agent = Setup::new(vec![silent(), silent()]).start();
     let failed = Outcome::Failed { kind: FailureKind::Loop, message: "over and over".into() };
