@@ -278,6 +278,10 @@ impl Turn<'_> {
 
     fn watch(&mut self, call: &Call, result: &ToolResult) -> Vec<String> {
         let error = !result.status.is_ok();
+        if self.core.tools.get(&call.name).is_some_and(|tool| !tool.spec().read_only) {
+            let changes = if error { &mut self.failed_changes } else { &mut self.changes };
+            *changes += 1;
+        }
         match self.breaker.observe(&call.name, written(call), &result.content, error) {
             Advice::Go => Vec::new(),
             Advice::Hint(text) => vec![text],

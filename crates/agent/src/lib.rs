@@ -12,6 +12,7 @@ mod breaker;
 mod calls;
 mod compact;
 mod core;
+mod deeds;
 pub mod journal;
 mod meter;
 pub mod model;

@@ -10,6 +10,7 @@ use chela_protocol::{
 
 use crate::breaker::Breaker;
 use crate::core::{Control, Core, Session};
+use crate::deeds::tells;
 use crate::journal::JournalError;
 use crate::model::Model;
 use crate::prompt;
@@ -63,11 +64,15 @@ pub(crate) struct Turn<'a> {
     pub result_bytes: usize,
     /// Tokens of the answers so far, by the server's count or else by an estimate.
     pub answered: u64,
+    /// Calls of tools that can change something: those that went well, and the others.
+    pub changes: u32,
+    pub failed_changes: u32,
     unreadable: u32,
     nudged: bool,
     continued: bool,
     overflowed: bool,
     repeated: bool,
+    doubted: bool,
 }
 
 impl<'a> Turn<'a> {
@@ -89,11 +94,14 @@ impl<'a> Turn<'a> {
             read_as: BTreeMap::new(),
             result_bytes: 0,
             answered: 0,
+            changes: 0,
+            failed_changes: 0,
             unreadable: 0,
             nudged: false,
             continued: false,
             overflowed: false,
             repeated: false,
+            doubted: false,
         }
     }
 
@@ -318,6 +326,7 @@ impl<'a> Turn<'a> {
         }
         let calls: Vec<Call> = reply.calls.clone();
         let (text_empty, finish) = (reply.text.trim().is_empty(), reply.finish);
+        let untrue = self.changes == 0 && self.failed_changes > 0 && tells(&reply.text);
         let malformed = std::mem::take(&mut reply.malformed);
         if calls.is_empty() {
             // What the model wrote is what it will see that it wrote.
@@ -334,6 +343,7 @@ impl<'a> Turn<'a> {
         match (text_empty, finish) {
             (true, _) => self.empty().await,
             (false, Finish::Length) => self.too_long().await,
+            (false, _) if untrue => self.untrue().await,
             (false, _) => self.answered().await,
         }
     }
@@ -391,6 +401,24 @@ impl<'a> Turn<'a> {
         self.nudged = true;
         self.thinking_off = true;
         self.nudge("Your answer was empty. Answer now, or call a tool.").await?;
+        Ok(Next::Again)
+    }
+
+    /// An answer that tells as done what failed is not taken: once the model may think again.
+    async fn untrue(&mut self) -> Result<Next, Outcome> {
+        if self.doubted || self.forced.is_some() {
+            return Err(Outcome::Failed {
+                kind: FailureKind::Untrue,
+                message: "the model says that it is done, but every call that would have changed something \
+                          failed: nothing was changed"
+                    .to_owned(),
+            });
+        }
+        self.doubted = true;
+        let text = "the model says that it is done, but nothing was changed; asking again";
+        self.notice(Level::Warn, text).await;
+        self.nudge("That is not so: every call that would have changed something failed. Say what went wrong, or do it.")
+            .await?;
         Ok(Next::Again)
     }
 

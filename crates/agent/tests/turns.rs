@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use chela_agent::model::ModelEvent;
-use chela_agent::tool::ToolResult;
+use chela_agent::tool::{Tool, ToolResult};
 use chela_agent::transcript::Message;
 use chela_protocol::*;
 use common::*;
@@ -254,6 +254,36 @@ async fn an_answer_that_repeats_itself_is_asked_for_once_more() {
     let mut agent = Setup::new(vec![silent(), silent()]).start();
     let failed = Outcome::Failed { kind: FailureKind::Loop, message: "over and over".into() };
     assert_eq!(agent.turn("go").await, failed);
+}
+
+/// A tool that changes something, and fails where it is told to.
+fn poke() -> Arc<dyn Tool> {
+    TestTool::build("poke", false, vec![], |_, args| async move {
+        match args.get("x").and_then(|x| x.as_str()) {
+            Some("fail") => ToolResult::error("error: it is read-only"),
+            _ => ToolResult::ok("poked"),
+        }
+    })
+}
+
+#[tokio::test]
+async fn a_deed_that_failed_is_not_told_as_done() {
+    let fails = || calls(vec![call("poke", json!({"x": "fail"}))]);
+    let setup = Setup::new(vec![fails(), text("Changed a to b."), text("That did not work.")]);
+    let model = setup.model.clone();
+    let mut agent = setup.tool(poke()).start();
+    assert_eq!(agent.turn("go").await, Outcome::Done);
+    let messages = &model.requests()[2].messages;
+    assert!(matches!(messages.last(), Some(Message::User { text, .. }) if text.contains("That is not so")));
+    let script = vec![fails(), text("Changed a to b."), text("I've changed it.")];
+    let mut agent = Setup::new(script).tool(poke()).start();
+    assert!(matches!(agent.turn("go").await, Outcome::Failed { kind: FailureKind::Untrue, .. }));
+    // One change that went well is enough, and so is an answer that says what stood in the way.
+    let well = calls(vec![call("poke", json!({"x": "fail"})), call("poke", json!({"x": "b"}))]);
+    let mut agent = Setup::new(vec![well, text("Changed a to b.")]).tool(poke()).start();
+    assert_eq!(agent.turn("go").await, Outcome::Done);
+    let mut agent = Setup::new(vec![fails(), text("Set nothing: it is read-only.")]).tool(poke()).start();
+    assert_eq!(agent.turn("go").await, Outcome::Done);
 }
 
 #[tokio::test]

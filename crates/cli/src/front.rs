@@ -234,6 +234,7 @@ fn code_of(kind: FailureKind) -> Code {
         | FailureKind::BadRequest
         | FailureKind::Empty
         | FailureKind::Loop
+        | FailureKind::Untrue
         | FailureKind::Storage => Code::Failed,
     }
 }
@@ -308,6 +309,7 @@ mod tests {
             (FailureKind::Unauthorized, Code::NoModel),
             (FailureKind::Config, Code::Usage),
             (FailureKind::Empty, Code::Failed),
+            (FailureKind::Untrue, Code::Failed),
             (FailureKind::ContextOverflow, Code::Failed),
         ];
         for (kind, code) in kinds {

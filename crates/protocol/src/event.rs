@@ -253,6 +253,8 @@ pub enum FailureKind {
     Empty,
     /// The model repeated itself and was stopped.
     Loop,
+    /// The model told as done what had failed.
+    Untrue,
     /// The session could not be written.
     Storage,
 }

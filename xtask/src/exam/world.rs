@@ -104,6 +104,8 @@ impl Trace {
             let text = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
             match event["type"].as_str().unwrap_or_default() {
                 "turn_started" => self.answer.clear(),
+                // What the program took back, as the user was told.
+                "notice" if text("text").ends_with("; asking again") => self.answer.clear(),
                 "text_delta" => self.answer.push_str(&text("text")),
                 "tool_call_started" => {
                     self.answer.clear();

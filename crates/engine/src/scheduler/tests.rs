@@ -361,6 +361,27 @@ fn a_shared_prefix_is_computed_once_and_salts_keep_it_apart() {
 }
 
 #[test]
+fn prefixes_are_shared_where_they_may_be_and_until_the_cache_is_reset() {
+    let shared = |config: SchedulerConfig, reset: bool| {
+        let mut s = Scheduler::new(config);
+        let prompt: Vec<u32> = (0..96).collect();
+        let first = s.submit(sequence(0, prompt.clone())).unwrap();
+        step(&mut s, 512);
+        s.finish(first);
+        if reset {
+            s.reset_prefix_cache();
+        }
+        s.submit(sequence(0, prompt)).unwrap();
+        step(&mut s, 512).admitted[0].1
+    };
+    assert_eq!(shared(config(32, 4), false), 64);
+    assert_eq!(shared(config(32, 4), true), 0);
+    assert_eq!(shared(SchedulerConfig { prefix_cache: false, ..config(32, 4) }, false), 0);
+    // A recurrent state cannot be taken up in the middle.
+    assert_eq!(shared(SchedulerConfig { state_slots: 4, ..config(32, 4) }, false), 0);
+}
+
+#[test]
 fn cancelling_frees_everything_before_the_next_step() {
     let mut s = Scheduler::new(config(8, 4));
     let id = s.submit(sequence(0, vec![1; 200])).unwrap();

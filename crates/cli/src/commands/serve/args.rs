@@ -8,7 +8,9 @@ use crate::args::Bytes;
 
 /// `chela serve`.
 #[derive(Args, Debug)]
-#[command(args_override_self = true, after_help = "\
+#[command(
+    args_override_self = true,
+    after_help = "\
 Examples:
   chela serve ~/models/Qwen3-4B-Q4_K_M.gguf            at http://127.0.0.1:8000/v1
   chela serve Qwen/Qwen3-0.6B                          from the Hugging Face cache of this machine
@@ -17,7 +19,8 @@ Examples:
   chela serve MODEL --uds /run/user/1000/chela.sock    a socket instead of a port
 
 The flags are vLLM's, with dashes or underscores; those that make no sense on a CPU are accepted with a
-note. No flag is needed for tool calls or reasoning: both follow the model's own chat template.")]
+note. No flag is needed for tool calls or reasoning: both follow the model's own chat template."
+)]
 pub struct Serve {
     /// A .gguf file, a folder with safetensors, or the name of a model in the Hugging Face cache.
     #[arg(value_name = "MODEL", value_hint = ValueHint::AnyPath, required_unless_present = "model_flag")]
