@@ -47,8 +47,9 @@ def complete(base: str, model: str, tokens: list[int], length: int) -> list[tupl
     request = urllib.request.Request(f"{base}/completions", json.dumps(body).encode(), {"content-type": "application/json"})
     with urllib.request.urlopen(request) as response:
         found = json.load(response)["choices"][0]["logprobs"]
-    if "content" in found:  # llama.cpp
-        return [(at["token"], {top["token"]: top["logprob"] for top in at["top_logprobs"]}) for at in found["content"]]
+    if "content" in found:  # llama.cpp, which writes the end of a message as an empty text
+        name = lambda entry: entry["token"] or "<|im_end|>"
+        return [(name(at), {name(top): top["logprob"] for top in at["top_logprobs"]}) for at in found["content"]]
     return list(zip(found["tokens"], found["top_logprobs"]))
 
 
