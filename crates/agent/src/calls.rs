@@ -279,7 +279,9 @@ impl Turn<'_> {
     fn watch(&mut self, call: &Call, result: &ToolResult) -> Vec<String> {
         let error = !result.status.is_ok();
         if self.core.tools.get(&call.name).is_some_and(|tool| !tool.spec().read_only) {
-            let changes = if error { &mut self.failed_changes } else { &mut self.changes };
+            // A command that ended badly has run, and a refusal ends the turn in its own way.
+            let failed = error && result.content.starts_with("error:");
+            let changes = if failed { &mut self.failed_changes } else { &mut self.changes };
             *changes += 1;
         }
         match self.breaker.observe(&call.name, written(call), &result.content, error) {

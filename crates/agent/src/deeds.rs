@@ -3,8 +3,8 @@
 
 /// Words with which a deed is told.
 const DEEDS: &[&str] = &[
-    "added", "appended", "changed", "copied", "created", "deleted", "done", "edited", "fixed", "inserted",
-    "made", "moved", "noted", "removed", "renamed", "replaced", "saved", "set", "stored", "updated", "wrote",
+    "added", "appended", "changed", "copied", "created", "deleted", "edited", "fixed", "inserted", "made",
+    "moved", "noted", "removed", "renamed", "replaced", "saved", "set", "stored", "updated", "wrote",
     "written",
 ];
 /// Words that may stand before.
@@ -47,7 +47,6 @@ mod tests {
         for answer in [
             "Changed 80 to 81 in a.txt.",
             "I've updated `a.txt` with the new port.",
-            "Done!",
             "OK, I have successfully saved the file.",
             "The file has been deleted.",
             "**Created** notes.txt",
@@ -56,6 +55,7 @@ mod tests {
         }
         for answer in [
             "",
+            "Done.",
             "a.txt says: Changed everything.",
             "I could not write a.txt: it is a folder.",
             "I changed nothing.",

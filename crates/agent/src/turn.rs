@@ -64,7 +64,7 @@ pub(crate) struct Turn<'a> {
     pub result_bytes: usize,
     /// Tokens of the answers so far, by the server's count or else by an estimate.
     pub answered: u64,
-    /// Calls of tools that can change something: those that went well, and the others.
+    /// Calls of tools that can change something: those that failed, and the others.
     pub changes: u32,
     pub failed_changes: u32,
     unreadable: u32,

@@ -194,7 +194,7 @@ fn a_window_that_was_believed_too_large_is_corrected_and_the_turn_goes_on() {
     let server = Scripted::new().model("m").max_model_len(8_192).respond(|request| {
         match request.messages.last().unwrap().text() {
             text if text.starts_with("Summarise") => Turn::text("Long answers were given."),
-            _ => Turn::text("A long answer with many words. ".repeat(150)),
+            _ => Turn::text((0..150).map(|n| format!("A long answer with {n} words. ")).collect::<String>()),
         }
     });
     let server = server.serve();
