@@ -145,10 +145,16 @@ impl Folder {
                 let (shown, real) = (self.shown(path), real.display());
                 Err(format!("error: {shown} is a link to {real}; notes have to lie in the workspace itself"))
             }
-            Err(error) if fs::symlink_metadata(path).is_ok() => Err(format!(
-                "error: {}: {error}; notes have to lie in the workspace itself",
-                self.shown(path)
-            )),
+            // What is missing and then there was made by another process in between, unless it is a link to nothing.
+            Err(error)
+                if fs::symlink_metadata(path)
+                    .is_ok_and(|there| error.kind() != io::ErrorKind::NotFound || there.is_symlink()) =>
+            {
+                Err(format!(
+                    "error: {}: {error}; notes have to lie in the workspace itself",
+                    self.shown(path)
+                ))
+            }
             _ => Ok(()),
         }
     }
