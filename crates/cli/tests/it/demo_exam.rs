@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 
 use crate::world::World;
 
-/// Requests of the sample, and how many of them the model in this repository gets right at least; on AVX2 two
-/// more, where other instruction sets may round otherwise. With another model comes another number.
+/// Requests of the sample, and how many of them the model in this repository gets right at least: a bound, not a
+/// count, since other instruction sets may round otherwise. With another model comes another number.
 const SAMPLE: usize = 20;
 const RIGHT: usize = 8;
 
