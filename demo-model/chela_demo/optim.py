@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def orthogonal(g: Tensor, steps: int = 5) -> Tensor:
-    """Newton-Schulz: nearly the orthogonal factor of each matrix of `[n, rows, columns]`."""
+    """Newton-Schulz: nearly the orthogonal factor of each matrix of `[n, rows, columns]`, in the precision of `g`."""
     a, b, c = 3.4445, -4.7750, 2.0315
     turned = g.shape[1] > g.shape[2]
     x = g.transpose(1, 2) if turned else g
@@ -21,8 +21,9 @@ def orthogonal(g: Tensor, steps: int = 5) -> Tensor:
 class Muon:
     """State by name, so that a checkpoint can be read by a person."""
 
-    def __init__(self, named: dict[str, Tensor], lr: float, adam_lr: float, decay: float = 0.01):
-        self.lr, self.adam_lr, self.decay = lr, adam_lr, decay
+    def __init__(self, named: dict[str, Tensor], lr: float, adam_lr: float, decay: float = 0.01, precision: torch.dtype = torch.float32):
+        """`precision`: that of the matrix products; the weights and their momentum keep their own."""
+        self.lr, self.adam_lr, self.decay, self.precision = lr, adam_lr, decay, precision
         self.matrices = {name: p for name, p in named.items() if p.dim() == 2 and "embed" not in name}
         self.others = {name: p for name, p in named.items() if name not in self.matrices}
         self.momentum = {name: torch.zeros_like(p) for name, p in self.matrices.items()}
@@ -41,11 +42,11 @@ class Muon:
             p.grad.lerp_(m, 0.95)
             alike.setdefault(p.shape, []).append(name)
         for shape, names in alike.items():
-            updates = orthogonal(torch.stack([self.matrices[name].grad for name in names]))
+            updates = orthogonal(torch.stack([self.matrices[name].grad for name in names]).to(self.precision))
             size = max(1.0, shape[0] / shape[1]) ** 0.5
             for name, update in zip(names, updates):
                 p = self.matrices[name]
-                p.mul_(1 - self.lr * scale * self.decay).add_(update, alpha=-self.lr * scale * size)
+                p.mul_(1 - self.lr * scale * self.decay).add_(update.to(p.dtype), alpha=-self.lr * scale * size)
                 p.grad = None
         for name, p in self.others.items():
             first, second = self.first[name], self.second[name]

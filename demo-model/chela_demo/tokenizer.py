@@ -146,6 +146,11 @@ def build(seed: int = 1) -> Tokenizer:
     for word in chosen[:SPACE_MERGES]:
         merges.append(("Ġ", word))
         vocab.append("Ġ" + word)
+    return assembled(vocab, merges)
+
+
+def assembled(vocab: list[str], merges: list[tuple[str, str]]) -> Tokenizer:
+    """A tokenizer of these tokens, the markers behind them."""
     tokenizer = Tokenizer(models.BPE(vocab={token: at for at, token in enumerate(vocab)}, merges=merges))
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

@@ -293,7 +293,8 @@ def open_run(args):
     model = Qwen3(Config(**sizes), args.seed).to(args.device)
     if state:
         model.load_state_dict(state["model"])
-    optimizer = Muon(dict(model.named_parameters()), args.lr, args.adam_lr)
+    precision = torch.bfloat16 if args.bf16 else torch.float32
+    optimizer = Muon(dict(model.named_parameters()), args.lr, args.adam_lr, precision=precision)
     if state:
         optimizer.load(state["optimizer"])
     return encoder, model, optimizer, (state["step"], state["tokens"]) if state else (0, 0)

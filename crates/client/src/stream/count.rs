@@ -1,7 +1,9 @@
 //! Counting tokens with the server's own tokenizer.
 
 use chela_openai::tokenize::TokenizeRequest;
-use serde_json::{Value, json};
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tokio::time::timeout;
 
 use super::facts::{Facts, ToolRoute};
@@ -25,8 +27,8 @@ pub async fn count(turn: &Turn, model: &Model, facts: &Facts, timing: &Timing) -
                 chat_template_kwargs: request.chat_template_kwargs,
                 ..TokenizeRequest::default()
             };
-            let answer = ask(model, "/tokenize", serde_json::to_value(&body).ok()?, timing).await?;
-            answer.get("count")?.as_u64()?
+            let answer: Counted = ask(model, "/tokenize", &body, timing).await?;
+            answer.count
         }
         TokenizeApi::Llamacpp => {
             let mut body = json!({"messages": request.messages});
@@ -38,19 +40,41 @@ pub async fn count(turn: &Turn, model: &Model, facts: &Facts, timing: &Timing) -
                     body[key] = value;
                 }
             }
-            let rendered = ask(model, "/apply-template", body, timing).await?;
-            let text = rendered.get("prompt")?.as_str()?;
-            let body = json!({"content": text, "add_special": true, "parse_special": true});
-            let answer = ask(model, "/tokenize", body, timing).await?;
-            u64::try_from(answer.get("tokens")?.as_array()?.len()).ok()?
+            let rendered: Rendered = ask(model, "/apply-template", &body, timing).await?;
+            let body = json!({"content": rendered.prompt, "add_special": true, "parse_special": true});
+            let answer: Listed = ask(model, "/tokenize", &body, timing).await?;
+            answer.tokens.len() as u64
         }
     };
     Some(TokenCount { tokens: u32::try_from(tokens).ok()?, exact: true })
 }
 
-async fn ask(model: &Model, path: &str, body: Value, timing: &Timing) -> Option<Value> {
+/// What vLLM says of a prompt; its list of tokens, as long as the prompt, is not kept.
+#[derive(Deserialize)]
+struct Counted {
+    count: u64,
+}
+
+/// A prompt that llama.cpp has rendered.
+#[derive(Deserialize)]
+struct Rendered {
+    prompt: String,
+}
+
+/// llama.cpp's tokens, which are counted and take no memory.
+#[derive(Deserialize)]
+struct Listed {
+    tokens: Vec<IgnoredAny>,
+}
+
+async fn ask<T: DeserializeOwned>(
+    model: &Model,
+    path: &str,
+    body: &impl Serialize,
+    timing: &Timing,
+) -> Option<T> {
     let endpoint = &model.provider;
-    let request = endpoint.post(endpoint.root(path), serde_json::to_vec(&body).ok()?.into());
+    let request = endpoint.post(endpoint.root(path), serde_json::to_vec(body).ok()?.into());
     let answer = async {
         let response = endpoint.transport.send(request).await.ok()?;
         if !response.status.is_success() {

@@ -7,7 +7,7 @@ use super::{
     Decoder, Normalizer, Parts, Step, Tokenizer, TokenizerError,
     added::AddedToken,
     bpe::{Bpe, Options, Rule, score_rank},
-    merges::MergeReader,
+    merges,
     scan::{GPT2, LLAMA3, O200K, QWEN2, QWEN35, TEKKEN},
     split::{Behavior, Pattern},
     vocab::{Spelling, Vocab},
@@ -160,24 +160,28 @@ fn merges(config: &Config<'_>, vocab: &Vocab) -> Result<Rule, FormatError> {
     let key = "tokenizer.ggml.merges";
     let list = config.list(key)?;
     let list = list.ok_or_else(|| FormatError::missing(key, "a BPE tokenizer needs them"))?;
-    let mut reader = MergeReader::new(vocab);
-    for (place, merge) in list.iter().enumerate() {
-        // The first token may itself be a space.
-        let pair = merge.as_str().and_then(|text| {
-            let after = text.char_indices().nth(1)?.0;
-            let space = after + text[after..].find(' ')?;
-            Some((&text[..space], &text[space + 1..]))
-        });
-        let (left, right) = pair.ok_or_else(|| {
-            let what = format!("{key}, element {place}");
-            let expected = "two tokens with a space between";
-            FormatError::invalid(what, None, expected, format!("{merge:?}"))
-        })?;
-        reader.left(left);
-        reader.right(right);
-        reader.end()?;
-    }
-    Ok(Rule::Merges(reader.finish()?))
+    let merges = merges::read(vocab, |reader| {
+        for (place, merge) in list.iter().enumerate() {
+            // The first token may itself be a space.
+            let pair = merge.as_str().and_then(|text| {
+                let after = text.char_indices().nth(1)?.0;
+                let space = after + text[after..].find(' ')?;
+                Some((&text[..space], &text[space + 1..]))
+            });
+            let (left, right) = pair.ok_or_else(|| {
+                let what = format!("{key}, element {place}");
+                let expected = "two tokens with a space between";
+                FormatError::invalid(what, None, expected, format!("{merge:?}"))
+            })?;
+            reader.left(left.as_bytes());
+            reader.right(right.as_bytes());
+            if !reader.end() {
+                break;
+            }
+        }
+        Ok::<(), FormatError>(())
+    })?;
+    Ok(Rule::Merges(merges?))
 }
 
 fn byte_level_bpe(config: &Config<'_>, vocab: Vocab, added: Vec<AddedToken>) -> Result<Parts, FormatError> {

@@ -15,6 +15,8 @@ pub(super) struct Vocab {
     /// Start and length of each id's bytes.
     spans: Vec<(u32, u32)>,
     index: HashTable<u32>,
+    /// Whether every token is in the index, so that its content has no other id.
+    unique: bool,
     hasher: DefaultHashBuilder,
 }
 
@@ -45,6 +47,7 @@ impl Vocab {
             arena: Vec::new(),
             spans: Vec::new(),
             index: HashTable::new(),
+            unique: true,
             hasher: DefaultHashBuilder::default(),
         }
     }
@@ -78,56 +81,60 @@ impl Vocab {
         self.index.find(hash, same).copied()
     }
 
+    /// As [`Self::find`], where `guess` is likely to be the id.
+    pub(super) fn find_near(&self, bytes: &[u8], guess: u32) -> Option<u32> {
+        let right = self.unique && self.bytes(guess) == Some(bytes);
+        if right { Some(guess) } else { self.find(bytes) }
+    }
+
     /// The id of a token by its spelling in the model's vocabulary.
     pub(super) fn find_text(&self, text: &str, scratch: &mut Vec<u8>) -> Option<u32> {
         scratch.clear();
-        self.spell(text, scratch).then(|| self.find(scratch))?
+        self.spell(text.as_bytes(), scratch).then(|| self.find(scratch))?
     }
 
-    /// Append the bytes that a text of the model's vocabulary stands for. `false`, and nothing is
-    /// appended, if it has characters outside of the byte alphabet.
-    pub(super) fn spell(&self, text: &str, out: &mut Vec<u8>) -> bool {
+    /// Append the bytes that a text of the model's vocabulary, in UTF-8, stands for. `false`, and
+    /// nothing is appended, if it has characters outside of the byte alphabet or is no UTF-8.
+    pub(super) fn spell(&self, text: &[u8], out: &mut Vec<u8>) -> bool {
         if !self.byte_level {
-            out.extend(text.as_bytes());
-            return true;
+            let valid = std::str::from_utf8(text).is_ok();
+            if valid {
+                out.extend(text);
+            }
+            return valid;
         }
         let before = out.len();
         out.resize(before + text.len(), 0);
-        let mut end = before;
-        let mut bytes = text.bytes();
-        while let Some(first) = bytes.next() {
+        let (mut at, mut end, mut wrong) = (0, before, false);
+        // Which characters take two bytes follows no pattern, so nothing here branches on it.
+        while at < text.len() {
+            let (first, second) = (text[at], text.get(at + 1).copied().unwrap_or(0));
             // The alphabet ends below U+0800, so that its characters take two bytes at most.
-            let code = match first {
-                0x00..=0x7f => usize::from(first),
-                0xc0..=0xdf => {
-                    let second = bytes.next().unwrap_or_default();
-                    usize::from(first & 0x1f) << 6 | usize::from(second & 0x3f)
-                }
-                _ => usize::MAX,
-            };
-            let Some(Some(byte)) = ALPHABET.get(code) else {
-                out.truncate(before);
-                return false;
-            };
-            out[end] = *byte;
+            let wide = first >= 0x80;
+            let pair = usize::from(first & 0x1f) << 6 | usize::from(second & 0x3f);
+            let byte = ALPHABET[if wide { pair } else { usize::from(first) }];
+            let well_formed = (0xc2..=0xdf).contains(&first) & (second & 0xc0 == 0x80);
+            wrong |= (byte == OUTSIDE) | (wide & !well_formed);
+            out[end] = byte as u8;
             end += 1;
+            at += 1 + usize::from(wide);
         }
-        out.truncate(end);
-        true
+        out.truncate(if wrong { before } else { end });
+        !wrong
     }
 
     /// Add a token. An id that is taken keeps its first token. Tokens in the model's spelling can
     /// be found by content, literal ones cannot; where two have the same bytes, the first is found.
     pub(super) fn add(&mut self, id: u32, text: &str, spelling: Spelling) -> Result<(), TokenizerError> {
         let token = match spelling {
-            Spelling::Model => self.push(text)?,
-            Spelling::Literal => self.push_literal(text)?,
+            Spelling::Model => self.push(text.as_bytes())?,
+            Spelling::Literal => self.push_literal(text.as_bytes())?,
         };
         self.name(token, id)
     }
 
-    /// Store a token in the model's spelling, to be given its id by [`Self::name`].
-    pub(super) fn push(&mut self, text: &str) -> Result<Token, TokenizerError> {
+    /// Store a token in the model's spelling, in UTF-8, to be given its id by [`Self::name`].
+    pub(super) fn push(&mut self, text: &[u8]) -> Result<Token, TokenizerError> {
         let start = self.arena.len();
         let mut arena = std::mem::take(&mut self.arena);
         let spelled = self.spell(text, &mut arena);
@@ -135,9 +142,16 @@ impl Vocab {
         if spelled { self.token(start, true) } else { self.push_literal(text) }
     }
 
-    fn push_literal(&mut self, text: &str) -> Result<Token, TokenizerError> {
+    fn push_literal(&mut self, text: &[u8]) -> Result<Token, TokenizerError> {
+        if std::str::from_utf8(text).is_err() {
+            return Err(TokenizerError::Invalid {
+                what: "token".to_owned(),
+                expected: "UTF-8".to_owned(),
+                found: String::from_utf8_lossy(text).chars().take(80).collect(),
+            });
+        }
         let start = self.arena.len();
-        self.arena.extend(text.as_bytes());
+        self.arena.extend(text);
         self.token(start, false)
     }
 
@@ -171,13 +185,12 @@ impl Vocab {
             self.spans.resize(place + 1, (ABSENT, 0));
         }
         self.spans[place] = token.span;
-        if token.indexed {
-            self.index(id);
-        }
+        self.unique &= token.indexed && self.index(id);
         Ok(())
     }
 
-    fn index(&mut self, id: u32) {
+    /// Make a token known by its content, unless another with the same is; whether none was.
+    fn index(&mut self, id: u32) -> bool {
         let Self { arena, spans, index, hasher, .. } = self;
         let bytes = |id: u32| {
             let (start, len) = spans[id as usize];
@@ -185,7 +198,8 @@ impl Vocab {
         };
         let new = bytes(id);
         let hash = |id: &u32| hasher.hash_one(bytes(*id));
-        index.entry(hasher.hash_one(new), |other| bytes(*other) == new, hash).or_insert(id);
+        let entry = index.entry(hasher.hash_one(new), |other| bytes(*other) == new, hash);
+        *entry.or_insert(id).get() == id
     }
 
     /// Give back what the tables have allocated in advance.
@@ -200,12 +214,15 @@ impl Vocab {
     }
 }
 
-/// The byte of every character of the byte alphabet, by code point.
-static ALPHABET: [Option<u8>; 0x144] = {
-    let mut table = [None; 0x144];
+/// Marks a code point that is no character of the byte alphabet.
+const OUTSIDE: u16 = 0x100;
+
+/// The byte of every character of the byte alphabet, by code point, for all that two bytes of UTF-8 hold.
+static ALPHABET: [u16; 0x800] = {
+    let mut table = [OUTSIDE; 0x800];
     let mut byte = 0u8;
     loop {
-        table[alphabet_code(byte)] = Some(byte);
+        table[alphabet_code(byte)] = byte as u16;
         if byte == u8::MAX {
             break table;
         }
@@ -246,7 +263,7 @@ mod tests {
         let vocab = Vocab::new(true, 0);
         for byte in 0..=255 {
             let mut bytes = Vec::new();
-            assert!(vocab.spell(&alphabet_char(byte).to_string(), &mut bytes));
+            assert!(vocab.spell(alphabet_char(byte).to_string().as_bytes(), &mut bytes));
             assert_eq!(bytes, [byte]);
         }
         assert_eq!(alphabet_char(b' '), 'Ġ');

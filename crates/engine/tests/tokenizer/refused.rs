@@ -90,8 +90,36 @@ fn contradictions_are_refused() {
     assert!(unknown.contains("unk_token: expected a token of the vocabulary"), "{unknown}");
     let model = error(|json| drop(json.as_object_mut().unwrap().remove("model")));
     assert!(model.contains("missing field `model`"), "{model}");
-    let utf8 = Tokenizer::from_json(b"{\"version\": \"\xff\"}").unwrap_err().to_string();
-    assert!(utf8.contains("expected UTF-8"), "{utf8}");
+}
+
+/// Tokens are taken as bytes, so nothing but the vocabulary looks at them.
+#[test]
+fn tokens_that_are_no_utf8_are_refused() {
+    let byte_level = |json: &mut Value| {
+        json["pre_tokenizer"] = json!({"type": "ByteLevel"});
+        json["decoder"] = json!({"type": "ByteLevel"});
+    };
+    let cases: [(&str, &[u8], &str); 6] = [
+        (r#""ab":2"#, b"\"a\xff\":2", "expected UTF-8"),
+        (r#""ab":2"#, b"\"a\xc4\":2", "expected UTF-8"),
+        (r#""ab":2"#, b"\"a\xc1\xa1\":2", "expected UTF-8"),
+        (r#""ab":2"#, br#""a\ud800":2"#, "UTF-8"),
+        (r#"["a","b"]"#, b"[\"a\",\"\xc1\xa2\"]", "merge 0"),
+        (r#"["a","b"]"#, b"\"a \xe2\x82\"", "merge 0"),
+    ];
+    let literal = |json: &mut Value| json["pre_tokenizer"] = json!({"type": "Digits"});
+    for change in [literal, byte_level] {
+        let mut json = small();
+        change(&mut json);
+        let json = json.to_string();
+        Tokenizer::from_json(json.as_bytes()).unwrap();
+        for (from, to, expected) in cases {
+            let (before, after) = json.split_once(from).unwrap();
+            let damaged = [before.as_bytes(), to, after.as_bytes()].concat();
+            let error = Tokenizer::from_json(&damaged).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}\ninstead of\n{expected}, for {to:?}");
+        }
+    }
 }
 
 /// One large id must not make a table for all ids below it.

@@ -30,10 +30,7 @@ impl Tokenizer {
     /// [`TokenizerError::Invalid`] for merges or ids that do not fit the vocabulary.
     pub fn from_json(json: &[u8]) -> Result<Self, TokenizerError> {
         let mut failure = None;
-        // Checked once as a whole, which is quicker than once for each of its strings.
-        let text = std::str::from_utf8(json)
-            .map_err(|error| invalid("tokenizer.json", "UTF-8", error.to_string()))?;
-        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let mut deserializer = serde_json::Deserializer::from_slice(json);
         let seed = FileSeed {
             // A dense vocabulary takes six bytes of JSON for each id at least.
             limit: json.len() / 2,

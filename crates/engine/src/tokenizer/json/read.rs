@@ -12,7 +12,7 @@ use super::{File, Model, invalid, is_byte_level};
 use crate::tokenizer::{
     TokenizerError,
     bpe::{Merges, Options},
-    merges::MergeReader,
+    merges::{self, MergeReader},
     vocab::Vocab,
 };
 
@@ -206,7 +206,7 @@ impl<'de> Visitor<'de> for VocabSeed<'_> {
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Vocab, A::Error> {
         let vocab = &mut self.vocab;
-        while let Some(token) = map.next_key_seed(Text(|text: &str| vocab.push(text)))? {
+        while let Some(token) = map.next_key_seed(Text(|text: &[u8]| vocab.push(text)))? {
             let id: u32 = map.next_value()?;
             if let Err(error) = token.and_then(|token| vocab.name(token, id)) {
                 *self.failure = Some(error);
@@ -217,25 +217,25 @@ impl<'de> Visitor<'de> for VocabSeed<'_> {
     }
 }
 
-/// Hands a text on without allocating a copy of it.
+/// Hands a text on without a copy of it, and without a look whether it is UTF-8: the vocabulary looks.
 struct Text<F>(F);
 
-impl<'de, T, F: FnOnce(&str) -> T> DeserializeSeed<'de> for Text<F> {
+impl<'de, T, F: FnOnce(&[u8]) -> T> DeserializeSeed<'de> for Text<F> {
     type Value = T;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<T, D::Error> {
-        deserializer.deserialize_str(self)
+        deserializer.deserialize_bytes(self)
     }
 }
 
-impl<T, F: FnOnce(&str) -> T> Visitor<'_> for Text<F> {
+impl<T, F: FnOnce(&[u8]) -> T> Visitor<'_> for Text<F> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a token")
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<T, E> {
+    fn visit_bytes<E>(self, text: &[u8]) -> Result<T, E> {
         Ok(self.0(text))
     }
 }
@@ -262,20 +262,14 @@ impl<'de> Visitor<'de> for MergesSeed<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Merges, A::Error> {
-        let mut reader = MergeReader::new(self.vocab);
-        while seq.next_element_seed(Pair(&mut reader))?.is_some() {
-            if let Err(error) = reader.end() {
-                *self.failure = Some(error);
-                return Err(A::Error::custom("bad merge"));
-            }
-        }
-        match reader.finish() {
-            Ok(merges) => Ok(merges),
-            Err(error) => {
-                *self.failure = Some(error);
-                Err(A::Error::custom("bad merge"))
-            }
-        }
+        let merges = merges::read(self.vocab, |reader| {
+            while seq.next_element_seed(Pair(reader))?.is_some() && reader.end() {}
+            Ok(())
+        })?;
+        merges.map_err(|error| {
+            *self.failure = Some(error);
+            A::Error::custom("bad merge")
+        })
     }
 }
 
@@ -285,7 +279,8 @@ impl<'de> DeserializeSeed<'de> for Pair<'_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
+        // A list, where there is one, is handed on as such.
+        deserializer.deserialize_bytes(self)
     }
 }
 
@@ -296,18 +291,20 @@ impl<'de> Visitor<'de> for Pair<'_, '_> {
         f.write_str("a pair of tokens")
     }
 
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
-        let pair = text.split_once(' ').filter(|(_, right)| !right.contains(' '));
-        let wrong = || E::custom(format_args!("{text:?} is not two tokens with a space between"));
-        let (left, right) = pair.ok_or_else(wrong)?;
+    fn visit_bytes<E: serde::de::Error>(self, text: &[u8]) -> Result<(), E> {
+        let mut parts = text.split(|byte| *byte == b' ');
+        let (Some(left), Some(right), None) = (parts.next(), parts.next(), parts.next()) else {
+            let text = String::from_utf8_lossy(text);
+            return Err(E::custom(format_args!("{text:?} is not two tokens with a space between")));
+        };
         self.0.left(left);
         self.0.right(right);
         Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        let left = seq.next_element_seed(Text(|text: &str| self.0.left(text)))?;
-        let right = seq.next_element_seed(Text(|text: &str| self.0.right(text)))?;
+        let left = seq.next_element_seed(Text(|text: &[u8]| self.0.left(text)))?;
+        let right = seq.next_element_seed(Text(|text: &[u8]| self.0.right(text)))?;
         let more = seq.next_element::<IgnoredAny>()?;
         match (left, right, more) {
             (Some(()), Some(()), None) => Ok(()),
