@@ -278,11 +278,10 @@ impl Turn<'_> {
 
     fn watch(&mut self, call: &Call, result: &ToolResult) -> Vec<String> {
         let error = !result.status.is_ok();
-        if self.core.tools.get(&call.name).is_some_and(|tool| !tool.spec().read_only) {
+        if let Some(tool) = self.core.tools.get(&call.name) {
             // A command that ended badly has run, and a refusal ends the turn in its own way.
             let failed = error && result.content.starts_with("error:");
-            let changes = if failed { &mut self.failed_changes } else { &mut self.changes };
-            *changes += 1;
+            self.deeds.note(&call.name, tool.spec().read_only, failed);
         }
         match self.breaker.observe(&call.name, written(call), &result.content, error) {
             Advice::Go => Vec::new(),

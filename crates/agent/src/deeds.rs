@@ -1,5 +1,6 @@
 //! Answers that tell of deeds. A small model that was told an error may still answer in the words for
-//! success; where every change of a turn failed, such an answer is not taken.
+//! success; where every change of a turn failed, or where nothing was run of which it tells, such an
+//! answer is not taken.
 
 /// Words with which a deed is told.
 const DEEDS: &[&str] = &[
@@ -30,8 +31,86 @@ const DENIALS: &[&str] = &[
     "refused", "nothing", "already", "no", "same",
 ];
 
+/// What the calls of a turn did.
+#[derive(Debug, Default)]
+pub(crate) struct Deeds {
+    /// Calls of tools that can change something: those that failed, and the others.
+    changes: u32,
+    failed_changes: u32,
+    /// Calls that found something to read.
+    looks: u32,
+    /// A command ran, in this turn or before it.
+    ran: bool,
+}
+
+/// What an answer says against its turn's deeds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Untruth {
+    /// It tells a change, and every change failed.
+    Changed,
+    /// It tells of a command, and none ran.
+    Ran,
+}
+
+impl Deeds {
+    /// None yet; `ran` tells whether a command ran before this turn.
+    pub fn new(ran: bool) -> Self {
+        Self { ran, ..Self::default() }
+    }
+
+    /// Takes down one call. One that `failed` did nothing.
+    pub fn note(&mut self, tool: &str, read_only: bool, failed: bool) {
+        match (read_only, failed) {
+            (true, false) => self.looks += 1,
+            (true, true) => {}
+            (false, false) => self.changes += 1,
+            (false, true) => self.failed_changes += 1,
+        }
+        self.ran |= tool == "exec" && !failed;
+    }
+
+    /// What is wrong with an answer. One that was given without any change tried is not doubted, and what
+    /// was read may tell of commands.
+    pub fn untruth(&self, answer: &str) -> Option<Untruth> {
+        let (changed, tried) = (self.changes > 0, self.changes + self.failed_changes > 0);
+        if tried && !changed && tells(answer) {
+            return Some(Untruth::Changed);
+        }
+        (tried && !self.ran && self.looks == 0 && tells_of_command(answer)).then_some(Untruth::Ran)
+    }
+}
+
+impl Untruth {
+    /// What the user is told.
+    pub fn told(self) -> &'static str {
+        match self {
+            Self::Changed => {
+                "the model says that it is done, but every call that would have changed something failed: \
+                 nothing was changed"
+            }
+            Self::Ran => "the model tells what a command printed, but no command ran",
+        }
+    }
+
+    /// What the model is told.
+    pub fn nudge(self) -> &'static str {
+        match self {
+            Self::Changed => {
+                "That is not so: every call that would have changed something failed. Say what went wrong, or do it."
+            }
+            Self::Ran => "That is not so: no command ran. Say what you did, or run it.",
+        }
+    }
+}
+
+/// Whether an answer begins by telling of a command that ran.
+fn tells_of_command(answer: &str) -> bool {
+    let lower = answer.trim_start().to_lowercase();
+    ["the command ran", "the command printed", "i ran "].iter().any(|words| lower.starts_with(words))
+}
+
 /// Whether an answer begins by telling a deed and nowhere says that something stood in the way.
-pub(crate) fn tells(answer: &str) -> bool {
+fn tells(answer: &str) -> bool {
     let lower = answer.to_lowercase();
     let words = || lower.split(|c: char| !(c.is_alphanumeric() || c == '\'')).filter(|word| !word.is_empty());
     let first = words().take(8).find(|word| !BEFORE.contains(word));
@@ -65,5 +144,29 @@ mod tests {
         ] {
             assert!(!tells(answer), "{answer}");
         }
+    }
+
+    #[test]
+    fn a_command_is_told_only_where_one_ran_or_something_was_read() {
+        let deeds = |calls: &[(&str, bool, bool)]| {
+            let mut deeds = Deeds::new(false);
+            calls.iter().for_each(|(tool, read_only, failed)| deeds.note(tool, *read_only, *failed));
+            deeds
+        };
+        let (told, wrote, read, ran) = (
+            "The command ran and printed 4.",
+            ("write", false, false),
+            ("read", true, false),
+            ("exec", false, false),
+        );
+        assert_eq!(deeds(&[("read", true, true), wrote]).untruth(told), Some(Untruth::Ran));
+        assert_eq!(deeds(&[("exec", false, true)]).untruth("I ran it."), Some(Untruth::Ran));
+        for calls in [&[][..], &[("read", true, true)], &[read, wrote], &[wrote, ran]] {
+            assert_eq!(deeds(calls).untruth(told), None, "{calls:?}");
+        }
+        assert_eq!(deeds(&[wrote]).untruth("Wrote a.txt."), None);
+        assert_eq!(Deeds { ran: true, ..deeds(&[wrote]) }.untruth(told), None, "it ran in an earlier turn");
+        assert_eq!(deeds(&[("edit", false, true)]).untruth("Changed a to b."), Some(Untruth::Changed));
+        assert_eq!(deeds(&[("edit", false, true), wrote]).untruth("Changed a to b."), None);
     }
 }

@@ -1,16 +1,17 @@
 //! One turn: from a user message to its outcome.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use chela_protocol::{
-    Attachment, Budget, Call, Event, FailureKind, Finish, Image, Item, Level, Outcome, Provenance,
+    Attachment, Budget, Call, Event, FailureKind, Finish, Image, Item, Level, Outcome, Provenance, Record,
     ResultStatus, Taint, Thinking, TurnId, Usage,
 };
 
 use crate::breaker::Breaker;
 use crate::core::{Control, Core, Session};
-use crate::deeds::tells;
+use crate::deeds::{Deeds, Untruth};
 use crate::journal::JournalError;
 use crate::model::Model;
 use crate::prompt;
@@ -64,9 +65,7 @@ pub(crate) struct Turn<'a> {
     pub result_bytes: usize,
     /// Tokens of the answers so far, by the server's count or else by an estimate.
     pub answered: u64,
-    /// Calls of tools that can change something: those that failed, and the others.
-    pub changes: u32,
-    pub failed_changes: u32,
+    pub deeds: Deeds,
     unreadable: u32,
     nudged: bool,
     continued: bool,
@@ -77,6 +76,9 @@ pub(crate) struct Turn<'a> {
 
 impl<'a> Turn<'a> {
     pub fn new(core: &'a Core, session: &'a mut Session, control: &'a Control) -> Self {
+        let ran =
+            |record: &Arc<Record>| matches!(&record.item, Item::ToolResult { name, .. } if name == "exec");
+        let deeds = Deeds::new(session.transcript.items().iter().any(ran));
         Self {
             provenance: core.model().info().provenance,
             core,
@@ -94,8 +96,7 @@ impl<'a> Turn<'a> {
             read_as: BTreeMap::new(),
             result_bytes: 0,
             answered: 0,
-            changes: 0,
-            failed_changes: 0,
+            deeds,
             unreadable: 0,
             nudged: false,
             continued: false,
@@ -326,7 +327,7 @@ impl<'a> Turn<'a> {
         }
         let calls: Vec<Call> = reply.calls.clone();
         let (text_empty, finish) = (reply.text.trim().is_empty(), reply.finish);
-        let untrue = self.changes == 0 && self.failed_changes > 0 && tells(&reply.text);
+        let untruth = self.deeds.untruth(&reply.text);
         let malformed = std::mem::take(&mut reply.malformed);
         if calls.is_empty() {
             // What the model wrote is what it will see that it wrote.
@@ -340,11 +341,11 @@ impl<'a> Turn<'a> {
         if let Some((_, why)) = malformed.into_iter().next() {
             return self.unreadable(why).await;
         }
-        match (text_empty, finish) {
-            (true, _) => self.empty().await,
-            (false, Finish::Length) => self.too_long().await,
-            (false, _) if untrue => self.untrue().await,
-            (false, _) => self.answered().await,
+        match (text_empty, finish, untruth) {
+            (true, ..) => self.empty().await,
+            (false, Finish::Length, _) => self.too_long().await,
+            (false, _, Some(untruth)) => self.untrue(untruth).await,
+            (false, _, None) => self.answered().await,
         }
     }
 
@@ -404,21 +405,14 @@ impl<'a> Turn<'a> {
         Ok(Next::Again)
     }
 
-    /// An answer that tells as done what failed is not taken: once the model may think again.
-    async fn untrue(&mut self) -> Result<Next, Outcome> {
+    /// An answer that tells what was not done is not taken: once the model may think again.
+    async fn untrue(&mut self, untruth: Untruth) -> Result<Next, Outcome> {
         if self.doubted || self.forced.is_some() {
-            return Err(Outcome::Failed {
-                kind: FailureKind::Untrue,
-                message: "the model says that it is done, but every call that would have changed something \
-                          failed: nothing was changed"
-                    .to_owned(),
-            });
+            return Err(Outcome::Failed { kind: FailureKind::Untrue, message: untruth.told().to_owned() });
         }
         self.doubted = true;
-        let text = "the model says that it is done, but nothing was changed; asking again";
-        self.notice(Level::Warn, text).await;
-        self.nudge("That is not so: every call that would have changed something failed. Say what went wrong, or do it.")
-            .await?;
+        self.notice(Level::Warn, &format!("{}; asking again", untruth.told())).await;
+        self.nudge(untruth.nudge()).await?;
         Ok(Next::Again)
     }
 
