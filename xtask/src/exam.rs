@@ -99,8 +99,8 @@ fn examine(exam: &str, requests: &[Value], binary: &Binary, schemas: &Schemas, s
         println!("of two and more steps, done: {}/{}", total.chains_done, total.chains);
     }
     println!(
-        "invalid calls: {}; answers that claim what was not done: {}",
-        total.invalid, total.false_claims
+        "invalid calls: {}; cut by the token limit: {}; answers that claim what was not done: {}",
+        total.invalid, total.cut, total.false_claims
     );
     Ok(total.invalid == 0 && total.false_claims == 0)
 }

@@ -37,8 +37,9 @@ pub(crate) struct Deeds {
     /// Calls of tools that can change something: those that failed, and the others.
     changes: u32,
     failed_changes: u32,
-    /// Calls that found something to read.
+    /// Calls that only look: those that failed, and the others.
     looks: u32,
+    failed_looks: u32,
     /// A command ran, in this turn or before it.
     ran: bool,
 }
@@ -46,7 +47,7 @@ pub(crate) struct Deeds {
 /// What an answer says against its turn's deeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Untruth {
-    /// It tells a change, and every change failed.
+    /// It tells a change, and every change failed, or every call.
     Changed,
     /// It tells of a command, and none ran.
     Ran,
@@ -62,20 +63,21 @@ impl Deeds {
     pub fn note(&mut self, tool: &str, read_only: bool, failed: bool) {
         match (read_only, failed) {
             (true, false) => self.looks += 1,
-            (true, true) => {}
+            (true, true) => self.failed_looks += 1,
             (false, false) => self.changes += 1,
             (false, true) => self.failed_changes += 1,
         }
         self.ran |= tool == "exec" && !failed;
     }
 
-    /// What is wrong with an answer. One that was given without any change tried is not doubted, and what
-    /// was read may tell of commands.
+    /// What is wrong with an answer. One that was given without any call is not doubted, and what was read
+    /// may tell of deeds and commands.
     pub fn untruth(&self, answer: &str) -> Option<Untruth> {
-        let (changed, tried) = (self.changes > 0, self.changes + self.failed_changes > 0);
-        if tried && !changed && tells(answer) {
+        let failed = self.failed_changes + if self.looks == 0 { self.failed_looks } else { 0 };
+        if self.changes == 0 && failed > 0 && tells(answer) {
             return Some(Untruth::Changed);
         }
+        let tried = self.changes + self.failed_changes > 0;
         (tried && !self.ran && self.looks == 0 && tells_of_command(answer)).then_some(Untruth::Ran)
     }
 }
@@ -84,10 +86,7 @@ impl Untruth {
     /// What the user is told.
     pub fn told(self) -> &'static str {
         match self {
-            Self::Changed => {
-                "the model says that it is done, but every call that would have changed something failed: \
-                 nothing was changed"
-            }
+            Self::Changed => "the model says that it is done, but its calls failed: nothing was changed",
             Self::Ran => "the model tells what a command printed, but no command ran",
         }
     }
@@ -96,7 +95,7 @@ impl Untruth {
     pub fn nudge(self) -> &'static str {
         match self {
             Self::Changed => {
-                "That is not so: every call that would have changed something failed. Say what went wrong, or do it."
+                "That is not so: the calls failed and nothing was changed. Say what went wrong, or do it."
             }
             Self::Ran => "That is not so: no command ran. Say what you did, or run it.",
         }
@@ -168,5 +167,7 @@ mod tests {
         assert_eq!(Deeds { ran: true, ..deeds(&[wrote]) }.untruth(told), None, "it ran in an earlier turn");
         assert_eq!(deeds(&[("edit", false, true)]).untruth("Changed a to b."), Some(Untruth::Changed));
         assert_eq!(deeds(&[("edit", false, true), wrote]).untruth("Changed a to b."), None);
+        assert_eq!(deeds(&[("read", true, true)]).untruth("Wrote a.txt."), Some(Untruth::Changed));
+        assert_eq!(deeds(&[("read", true, true), read]).untruth("Added dark mode in 2.0."), None);
     }
 }

@@ -45,6 +45,8 @@ pub struct Mark {
     pub chains: u32,
     pub chains_done: u32,
     pub invalid: u32,
+    /// Calls that the token limit cut, so that they never ran.
+    pub cut: u32,
     pub false_claims: u32,
 }
 
@@ -57,6 +59,7 @@ impl Mark {
         self.chains += other.chains;
         self.chains_done += other.chains_done;
         self.invalid += other.invalid;
+        self.cut += other.cut;
         self.false_claims += other.false_claims;
     }
 
@@ -69,10 +72,14 @@ impl Mark {
 }
 
 fn checked(trace: &Trace, schemas: &Schemas) -> Mark {
-    let invalid = trace.calls.iter().filter(|call| !schemas.valid(call)).count();
+    let count = |wanted: &dyn Fn(&Call) -> bool| {
+        u32::try_from(trace.calls.iter().filter(|call| wanted(call)).count()).unwrap_or(u32::MAX)
+    };
+    let cut = |call: &Call| call.result.starts_with("error: the token limit cut this call");
     Mark {
         asked: 1,
-        invalid: u32::try_from(invalid).unwrap_or(u32::MAX),
+        invalid: count(&|call| !schemas.valid(call) && !cut(call)),
+        cut: count(&cut),
         false_claims: u32::from(claims_falsely(trace)),
         ..Mark::default()
     }
