@@ -12,7 +12,7 @@ use crate::world::World;
 /// Requests of the sample, and how many of them the model in this repository gets right at least: a bound, not a
 /// count, since other instruction sets may round otherwise. With another model comes another number.
 const SAMPLE: usize = 20;
-const RIGHT: usize = 8;
+const RIGHT: usize = 11;
 
 #[derive(Deserialize)]
 struct Request {
@@ -59,7 +59,7 @@ fn required() -> BTreeMap<String, Vec<String>> {
 /// How a request was done.
 struct Mark {
     right: bool,
-    /// Calls of no tool, or without what the tool needs.
+    /// Calls of no tool, or without what the tool needs; not those that the token limit cut, which never ran.
     invalid: usize,
     words: String,
 }
@@ -75,21 +75,28 @@ fn put(request: &Request, required: &BTreeMap<String, Vec<String>>) -> Mark {
     let args = ["agent", "--json", "--approve", "all", "--max-steps", "8", "-m", &request.request];
     let ran = world.run(&args);
     let (mut calls, mut answer, mut done) = (Vec::new(), String::new(), false);
+    let mut invalid = BTreeMap::new();
     for event in ran.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
         match event["type"].as_str().unwrap() {
             "text_delta" => answer.push_str(event["text"].as_str().unwrap()),
             "tool_call_started" => {
                 answer.clear();
-                calls.push((event["name"].as_str().unwrap().to_owned(), event["args"].clone()));
+                let (name, args) = (event["name"].as_str().unwrap().to_owned(), event["args"].clone());
+                let valid =
+                    required.get(&name).is_some_and(|keys| keys.iter().all(|key| args.get(key).is_some()));
+                invalid.insert(event["id"].to_string(), !valid);
+                calls.push((name, args));
+            }
+            "tool_call_finished" => {
+                if event["result"].as_str().unwrap().starts_with("error: the token limit cut this call") {
+                    invalid.remove(&event["id"].to_string());
+                }
             }
             "turn_finished" => done = event["outcome"]["outcome"] == "done",
             _ => {}
         }
     }
-    let valid = |(name, args): &&(String, Value)| {
-        required.get(name).is_some_and(|keys| keys.iter().all(|key| args.get(key).is_some()))
-    };
-    let invalid = calls.len() - calls.iter().filter(valid).count();
+    let invalid = invalid.values().filter(|invalid| **invalid).count();
     let wanted: Vec<(String, Value)> =
         request.calls.iter().map(|(name, args)| (name.clone(), json!(args))).collect();
     let files = request.after.iter().all(|(name, content)| {
