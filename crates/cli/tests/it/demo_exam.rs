@@ -64,6 +64,11 @@ struct Mark {
     words: String,
 }
 
+/// Whether a call never ran since the token limit cut it.
+fn was_cut(event: &Value) -> bool {
+    event["result"].as_str().unwrap().starts_with("error: the token limit cut this call")
+}
+
 fn put(request: &Request, required: &BTreeMap<String, Vec<String>>) -> Mark {
     let world = World::new();
     for (name, content) in &request.files {
@@ -87,11 +92,7 @@ fn put(request: &Request, required: &BTreeMap<String, Vec<String>>) -> Mark {
                 invalid.insert(event["id"].to_string(), !valid);
                 calls.push((name, args));
             }
-            "tool_call_finished" => {
-                if event["result"].as_str().unwrap().starts_with("error: the token limit cut this call") {
-                    invalid.remove(&event["id"].to_string());
-                }
-            }
+            "tool_call_finished" if was_cut(&event) => drop(invalid.remove(&event["id"].to_string())),
             "turn_finished" => done = event["outcome"]["outcome"] == "done",
             _ => {}
         }
